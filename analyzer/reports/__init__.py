@@ -1,0 +1,12 @@
+"""One file an output; its name is what the user types after ``--format``.
+
+A plugin defines the names in ``CONTRACT``:
+
+- ``SUFFIX``: the ending of a file of this format, such as ``.html``.
+- ``write(analyses, out, full)``: write the analyses to a text stream; ``full`` asks for everything where the
+  default leaves something out.
+"""
+
+from collections.abc import Callable
+
+CONTRACT = {"SUFFIX": str, "write": Callable}

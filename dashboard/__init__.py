@@ -1,0 +1,1 @@
+"""SHOW: read what was measured and concluded, and draw it. Never measures, never concludes."""
