@@ -1,0 +1,294 @@
+"""Small valid analyses, so that a test states only what matters to it.
+
+Every builder takes the fields of its dataclass as keywords and fills the rest with plausible figures.
+"""
+# ruff: noqa: ANN401 - a builder takes any field of its dataclass
+
+from dataclasses import replace
+from typing import Any
+
+from analyzer.schema import (
+    Analysis,
+    Budget,
+    Cost,
+    CostWindow,
+    DeviceBudget,
+    Fact,
+    GpuUse,
+    Kernel,
+    Latency,
+    LatencyStats,
+    LatencyWindow,
+    Loss,
+    Percentile,
+    Price,
+    Quality,
+    Share,
+    Source,
+    Step,
+    StepGroup,
+    Steps,
+    UseWindow,
+    Verdict,
+    VerdictWindow,
+)
+
+START_S = 1_795_280_336.0
+
+_USE: dict[str, float | None] = {
+    "gpu_utilization_ratio": 0.79,
+    "sm_active_ratio": 0.55,
+    "tensor_active_ratio": 0.04,
+    "dram_active_ratio": 0.5,
+    "power_watts": 412.0,
+}
+
+
+def fact(**fields: Any) -> Fact:
+    defaults: dict[str, Any] = {
+        "measure": "GPU idle while requests wait",
+        "value": 0.42,
+        "threshold": "> 10 %",
+        "where": "trace",
+    }
+    return Fact(**defaults | fields)
+
+
+def share(bottleneck: str = "host_overhead", part: float = 0.62, **fields: Any) -> Share:
+    defaults: dict[str, Any] = {
+        "bottleneck": bottleneck,
+        "share": part,
+        "recoverable_s": part * 0.7,
+        "gain_ceiling_ratio": 1 / (1 - part * 0.7),
+        "evidence": (fact(), fact(measure="median launch gap, s", value=18.2e-6, threshold="> 10 µs")),
+        "remedy": f"Turn on CUDA graphs: they launch a whole step at once ({bottleneck}).",
+    }
+    return Share(**defaults | fields)
+
+
+def verdict_window(name: str | None = None, index: int = 0, **fields: Any) -> VerdictWindow:
+    defaults: dict[str, Any] = {
+        "name": name,
+        "start_s": START_S + 20 * index,
+        "end_s": START_S + 20 * (index + 1),
+        "bottleneck": "batching",
+        "confidence": 0.93,
+        "abstained": None,
+        "shares": {"batching": 0.7, "memory_bandwidth": 0.3},
+    }
+    return VerdictWindow(**defaults | fields)
+
+
+def verdict(**fields: Any) -> Verdict:
+    defaults: dict[str, Any] = {
+        "bottleneck": "host_overhead",
+        "confidence": 0.88,
+        "abstained": None,
+        "shares": (share(), share("memory_bandwidth", 0.3), share("compute", 0.08)),
+        "runner_up": "memory_bandwidth",
+    }
+    return Verdict(**defaults | fields)
+
+
+def abstention(reason: str = "no kernel ran in the window") -> Verdict:
+    unknown = share(
+        "unknown", 1.0, recoverable_s=0.0, gain_ceiling_ratio=None, evidence=(), remedy="Trace under load."
+    )
+    return Verdict(bottleneck="unknown", confidence=0.0, abstained=reason, shares=(unknown,))
+
+
+def kernel(name: str = "nvjet_tst_64x32_64x16_4x1_v_bz_TNT", **fields: Any) -> Kernel:
+    defaults: dict[str, Any] = {
+        "name": name,
+        "family": "gemm",
+        "count": 1200,
+        "total_s": 0.21,
+        "mean_s": 0.21 / 1200,
+        "share": 0.55,
+        "bound": "memory",
+    }
+    return Kernel(**defaults | fields)
+
+
+def stats(measure: str = "ttft_s", middle_s: float = 0.043, **fields: Any) -> LatencyStats:
+    defaults: dict[str, Any] = {
+        "measure": measure,
+        "origin": "requests",
+        "n": 690,
+        "mean_s": middle_s * 1.1,
+        "percentiles": tuple(
+            Percentile(
+                q=q,
+                value_s=middle_s * factor,
+                low_s=middle_s * factor * 0.97,
+                high_s=middle_s * factor * 1.04,
+            )
+            for q, factor in ((0.5, 1.0), (0.95, 2.0), (0.99, 3.1))
+        ),
+    }
+    return LatencyStats(**defaults | fields)
+
+
+def latency_window(name: str | None = None, index: int = 0, **fields: Any) -> LatencyWindow:
+    defaults: dict[str, Any] = {
+        "name": name,
+        "start_s": START_S + 20 * index,
+        "end_s": START_S + 20 * (index + 1),
+        "stats": (stats(), stats("tpot_s", 0.0064), stats("e2e_latency_s", 1.68)),
+        "queue_delay_s": 0.012,
+        "requests_per_s": 34.5,
+        "input_tokens_per_s": 8830.0,
+        "output_tokens_per_s": 8830.0,
+        "requests_running": 31.2,
+        "requests_waiting": 0.4,
+    }
+    return LatencyWindow(**defaults | fields)
+
+
+def use_window(name: str | None = None, index: int = 0, **means: float | None) -> UseWindow:
+    start_s = START_S + 20 * index
+    return UseWindow(name=name, start_s=start_s, end_s=start_s + 20, means=_USE | means)
+
+
+def cost_window(name: str | None = None, index: int = 0, **fields: Any) -> CostWindow:
+    defaults: dict[str, Any] = {
+        "name": name,
+        "start_s": START_S + 20 * index,
+        "end_s": START_S + 20 * (index + 1),
+        "usd": 0.0213,
+        "requests_ok": 690,
+        "requests_failed": 2,
+        "usd_per_1000": 0.0309,
+        "usd_per_1000_busy": 0.0295,
+        "idle_ratio": 0.045,
+        "usd_per_million_tokens": 0.0603,
+        "joules_per_request": 14.2,
+    }
+    return CostWindow(**defaults | fields)
+
+
+def price(**fields: Any) -> Price:
+    defaults: dict[str, Any] = {
+        "gpu": "NVIDIA H200",
+        "usd_per_gpu_hour": 3.83,
+        "provider": "example cloud",
+        "sku": "gpu-h200-1x",
+        "region": "us-east",
+        "market": "on demand",
+        "source": "example cloud price list",
+        "read_on": "2026-11-21",
+    }
+    return Price(**defaults | fields)
+
+
+def quality(**fields: Any) -> Quality:
+    defaults: dict[str, Any] = {
+        "coverage": 0.97,
+        "losses": (Loss(kind="cut_span", count=3, note="spans cut off by the end of the window"),),
+        "notes": ("the profiler itself took 1.2 % of the window",),
+    }
+    return Quality(**defaults | fields)
+
+
+def trace_analysis(**fields: Any) -> Analysis:
+    """What a torch profiler trace of one GPU gives: no latency, no cost."""
+    device = DeviceBudget(
+        device=0,
+        span_s=0.5,
+        compute_s=0.19,
+        exposed_communication_s=0.0,
+        exposed_copy_s=0.01,
+        idle_s=0.3,
+        idle_launch_s=0.28,
+        idle_device_s=0.02,
+    )
+    step = Step(phase="decode", start_s=START_S, duration_s=0.0064, batch=32, tokens=32, busy_ratio=0.4)
+    group = StepGroup(
+        phase="decode", count=70, duration_p50_s=0.0064, batch_p50=32.0, tokens_p50=32.0, tokens_per_s=5000.0
+    )
+    defaults: dict[str, Any] = {
+        "source": Source(
+            kind="trace",
+            name="decode.pt.trace.json.gz",
+            started_s=START_S,
+            duration_s=0.5,
+            gpus=("NVIDIA H200",),
+            engine=None,
+        ),
+        "quality": quality(),
+        "verdict": verdict(),
+        "budget": Budget(span_s=0.5, busy_s=0.2, idle_s=0.3, devices=(device,)),
+        "steps": Steps(
+            groups=(group,),
+            warm_up=2,
+            steps=tuple(replace(step, start_s=START_S + 0.0064 * index) for index in range(70)),
+        ),
+        "kernels": (
+            kernel(),
+            kernel(
+                "void flash_fwd_splitkv_kernel<Flash_fwd_kernel_traits<128>, false>(Params)",
+                family="attention",
+                count=2240,
+                total_s=0.06,
+                mean_s=0.06 / 2240,
+                share=0.3,
+            ),
+            kernel(
+                "Memcpy HtoD", family="copy", count=140, total_s=0.01, mean_s=7.1e-5, share=0.05, bound=None
+            ),
+        ),
+        "latency": None,
+        "cost": None,
+    }
+    return Analysis(**defaults | fields)
+
+
+_PHASES = ("A1_decode_c32", "A3_prefill")
+
+
+def run_analysis(**fields: Any) -> Analysis:
+    """What a run folder of one GPU and two phases of load gives: no steps, no kernels."""
+    window = verdict_window()
+    defaults: dict[str, Any] = {
+        "source": Source(
+            kind="run",
+            name="vllm_h200",
+            started_s=START_S,
+            duration_s=40.0,
+            gpus=("NVIDIA H200",),
+            engine="vllm 0.23.0",
+            traces=("decode.pt.trace.json.gz",),
+        ),
+        "quality": quality(losses=(), notes=("1 s of a capture was left out of the means",)),
+        "verdict": verdict(
+            bottleneck="batching",
+            shares=(share("batching", 0.7), share("memory_bandwidth", 0.3)),
+            phases=tuple(verdict_window(name, index) for index, name in enumerate(_PHASES)),
+            windows=tuple(
+                replace(window, start_s=START_S + 5 * i, end_s=START_S + 5 * i + 5) for i in range(8)
+            ),
+        ),
+        "budget": Budget(
+            span_s=40.0,
+            busy_s=31.6,
+            idle_s=8.4,
+            gpus=(GpuUse(device=0, means=_USE),),
+            phases=tuple(use_window(name, index) for index, name in enumerate(_PHASES)),
+            windows=tuple(use_window(index=index) for index in range(2)),
+        ),
+        "steps": None,
+        "kernels": None,
+        "latency": Latency(
+            overall=latency_window(end_s=START_S + 40),
+            phases=tuple(latency_window(name, index) for index, name in enumerate(_PHASES)),
+            windows=tuple(latency_window(index=index) for index in range(2)),
+        ),
+        "cost": Cost(
+            price=price(),
+            gpus=1,
+            overall=cost_window(end_s=START_S + 40),
+            phases=tuple(cost_window(name, index) for index, name in enumerate(_PHASES)),
+            windows=tuple(cost_window(index=index) for index in range(2)),
+        ),
+    }
+    return Analysis(**defaults | fields)
