@@ -14,6 +14,14 @@ class Bottleneck:
     colour: str
     letter: str
 
+    @property
+    def ink(self) -> str:
+        """Black or white, whichever is easier to read on the colour (relative luminance of WCAG 2.2)."""
+        channels = (int(self.colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]  # noqa: PLR2004
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        return "#111111" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#FFFFFF"
+
 
 _CLASSES = (
     Bottleneck("compute", "compute", "the tensor or CUDA cores are the limit", "#0072B2", "C"),
@@ -61,3 +69,8 @@ _CLASSES = (
 
 #: Every class by its id.
 BOTTLENECKS: dict[str, Bottleneck] = {item.id: item for item in _CLASSES}
+
+
+def bottleneck(name: str) -> Bottleneck:
+    """The class of that id; ``unknown`` for an id that only a newer version knows."""
+    return BOTTLENECKS.get(name, BOTTLENECKS["unknown"])
