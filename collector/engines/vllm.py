@@ -1,0 +1,46 @@
+"""vLLM, its V1 engine: what ``/metrics`` calls each quantity.
+
+Names as of vLLM 0.23 to 0.33, with the older ones it still showed under the same meaning. Two of them mislead:
+``iteration_tokens_total`` is a histogram, and ``request_success_total`` counts aborts and errors too. The
+``process_*`` families are absent where several API server processes share one page.
+"""
+
+RECOGNISED_BY = "vllm:num_requests_running"
+
+FAMILIES = {
+    "vllm:num_requests_running": "requests_running",
+    "vllm:num_requests_waiting": "requests_waiting",
+    "vllm:kv_cache_usage_perc": "kv_cache_usage_ratio",  # 0 to 1 despite its name
+    "vllm:gpu_cache_usage_perc": "kv_cache_usage_ratio",  # before 0.11
+    "vllm:prompt_tokens_total": "input_tokens_total",
+    "vllm:generation_tokens_total": "output_tokens_total",
+    "vllm:num_preemptions_total": "preemptions_total",
+    "vllm:prefix_cache_queries_total": "prefix_cache_queries_total",
+    "vllm:gpu_prefix_cache_queries_total": "prefix_cache_queries_total",  # before 0.11
+    "vllm:prefix_cache_hits_total": "prefix_cache_hits_total",
+    "vllm:gpu_prefix_cache_hits_total": "prefix_cache_hits_total",  # before 0.11
+    "process_cpu_seconds_total": "front_end_cpu_seconds_total",
+    "process_resident_memory_bytes": "front_end_memory_bytes",
+    "vllm:time_to_first_token_seconds": "ttft_s",
+    "vllm:inter_token_latency_seconds": "itl_s",
+    "vllm:time_per_output_token_seconds": "itl_s",  # before 0.13: an ITL under TPOT's name
+    "vllm:request_time_per_output_token_seconds": "tpot_s",
+    "vllm:e2e_request_latency_seconds": "e2e_latency_s",
+    "vllm:request_queue_time_seconds": "queue_time_s",
+    "vllm:request_prefill_time_seconds": "prefill_s",
+    "vllm:request_decode_time_seconds": "decode_s",
+    "vllm:iteration_tokens_total": "step_tokens",
+}
+
+COUNTERS_BY_LABEL = {
+    "vllm:request_success_total": (
+        "finished_reason",
+        {
+            "stop": "requests_ok_total",
+            "length": "requests_ok_total",
+            "repetition": "requests_ok_total",
+            "abort": "requests_failed_total",
+            "error": "requests_failed_total",
+        },
+    ),
+}
