@@ -184,10 +184,27 @@ class Evidence:
             missing=self.missing,
         )
 
+    def mean(self, name: str, weights: Float64) -> float | None:
+        """A signal's mean over the windows that have it, weighted; None where none that weighs has it."""
+        values = self.signals.get(name, np.full(len(weights), np.nan))
+        used = np.isfinite(values) & (weights > 0)
+        return float(np.average(values[used], weights=weights[used])) if used.any() else None
+
+    @property
+    def device_source(self) -> str:
+        """Where the figures about the GPU were read, for a ``Fact``."""
+        return {"trace": "kernels of the trace", "samples": "NVML samples"}[self.kind]
+
+    @property
+    def serving_source(self) -> str:
+        """Where the figures about requests and steps were read, for a ``Fact``."""
+        return {"trace": "step marks of the trace", "samples": "the engine's /metrics"}[self.kind]
+
     @property
     def observed_s(self) -> Float64:
         """Seconds of each window that the parts account for."""
-        return np.sum([np.zeros(len(self.start_ns)), *self.parts.values()], axis=0)
+        summed: Float64 = np.sum([np.zeros(len(self.start_ns)), *self.parts.values()], axis=0)
+        return summed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,9 +213,11 @@ class Fact:
 
     measure: str
     value: float | None
-    #: The value at which the conclusion would change, in words with its unit.
+    #: What the value would have to pass for another conclusion, in words.
     threshold: str
     where: str
+    #: ``ratio`` (0–1, shown as a percentage), ``tokens``, ``requests``, ``cores``, ``s``, …
+    unit: str = "ratio"
 
 
 @dataclass(frozen=True, kw_only=True)

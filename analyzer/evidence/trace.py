@@ -1,0 +1,254 @@
+"""A trace as a budget and as evidence.
+
+The budget speaks of the device's whole span. The evidence speaks of the steady steps where the trace has steps,
+else of the span as one window. Both come from unions of intervals over all streams of a device, in integer
+nanoseconds, so their parts sum exactly.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyzer.kernels import COMPUTE, FAMILIES, MEMORY
+from analyzer.roofline import Hardware
+from analyzer.schema import Bool, DeviceBudget, Evidence, Float64, Int32, Int64, Spans, Trace
+from analyzer.steps import StepColumns
+from analyzer.timeline import EMPTY, IntervalSet, complement, covered_within, subtract, total, union
+
+#: A device gap of which the launching thread spent at least this share in calls and operators had work to do.
+_HOST_AT_WORK = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceTime:
+    """One device's span, split into disjoint sets of intervals."""
+
+    device: int
+    span_ns: tuple[int, int]
+    busy: IntervalSet
+    compute: IntervalSet
+    communication: IntervalSet
+    copy: IntervalSet
+    #: Within ``compute``: by roof, then the rest.
+    compute_bound: IntervalSet
+    memory_bound: IntervalSet
+    busy_other: IntervalSet
+    #: Idle, by cause.
+    idle_starved: IntervalSet
+    idle_device: IntervalSet
+    idle_unknown: IntervalSet
+
+    def budget(self) -> DeviceBudget:
+        """The split in seconds, over the whole span."""
+        launch = total(self.idle_starved) + total(self.idle_unknown)
+        waits = total(self.idle_device)
+        return DeviceBudget(
+            device=self.device,
+            span_s=(self.span_ns[1] - self.span_ns[0]) / 1e9,
+            compute_s=total(self.compute) / 1e9,
+            exposed_communication_s=total(self.communication) / 1e9,
+            exposed_copy_s=total(self.copy) / 1e9,
+            idle_s=(launch + waits) / 1e9,
+            idle_launch_s=launch / 1e9,
+            idle_device_s=waits / 1e9,
+        )
+
+
+def device_times(trace: Trace, family_of: Int32, roof: Int32, steps: StepColumns | None) -> tuple[DeviceTime, ...]:
+    """Split the span of every device that worked, in order of their index."""
+    return tuple(
+        _device_time(trace, int(index), trace.device.row == index, family_of, roof, steps)
+        for index in np.unique(trace.device.row)
+    )
+
+
+def _device_time(
+    trace: Trace,
+    index: int,
+    mine: Bool,
+    family_of: Int32,
+    roof: Int32,
+    steps: StepColumns | None,
+) -> DeviceTime:
+    work = trace.device
+    span = int(work.start_ns[mine].min()), int(work.end_ns[mine].max())
+
+    def covered(chosen: Bool) -> IntervalSet:
+        return union(work.start_ns[mine & chosen], work.end_ns[mine & chosen])
+
+    is_copy = family_of == FAMILIES.index("copy")
+    is_communication = family_of == FAMILIES.index("communication")
+    compute = covered(~is_copy & ~is_communication)
+    communication = subtract(covered(is_communication), compute)
+    busy = covered(np.ones(len(work), bool))
+    under_compute = covered(~is_copy & ~is_communication & (roof == COMPUTE))
+    under_memory = subtract(covered(~is_copy & ~is_communication & (roof == MEMORY)), under_compute)
+    starved, waits, unknown = _idle(trace, index, mine, span, steps)
+    return DeviceTime(
+        device=index,
+        span_ns=span,
+        busy=busy,
+        compute=compute,
+        communication=communication,
+        copy=subtract(subtract(covered(is_copy), compute), communication),
+        compute_bound=under_compute,
+        memory_bound=under_memory,
+        busy_other=subtract(subtract(compute, under_compute), under_memory),
+        idle_starved=starved,
+        idle_device=waits,
+        idle_unknown=unknown,
+    )
+
+
+def _idle(
+    trace: Trace,
+    index: int,
+    mine: Bool,
+    span: tuple[int, int],
+    steps: StepColumns | None,
+) -> tuple[IntervalSet, IntervalSet, IntervalSet]:
+    """Split each gap: before the end of the launch of the work that ends it, and after.
+
+    Before: the device was starved if requests are known to have been there, else the cause is unknown. After: the
+    device waited for itself. A gap inside one graph replay has its launch long behind it.
+    """
+    work = trace.device.take(mine)
+    busy = union(work.start_ns, work.end_ns)
+    gap_start, gap_end = complement(busy, span)
+    if not len(gap_start):
+        return EMPTY, EMPTY, EMPTY
+    next_work = np.searchsorted(work.start_ns, gap_end)
+    launch_end = _launch_ends(trace.host, work)[next_work]
+    launched = np.clip(np.where(launch_end < 0, gap_end, launch_end), gap_start, gap_end)
+    served = _was_served(trace, index, work, next_work, gap_start, gap_end, steps) & (launch_end >= 0)
+    return (
+        union(gap_start[served], launched[served]),
+        union(launched, gap_end),
+        union(gap_start[~served], launched[~served]),
+    )
+
+
+def _launch_ends(host: Spans, work: Spans) -> Int64:
+    """When the call that launched each row of work returned; −1 where the trace lacks the call."""
+    calls = host.take(host.correlation != 0)
+    if not len(calls):
+        return np.full(len(work), -1, np.int64)
+    order = np.argsort(calls.correlation, kind="stable")
+    ids = calls.correlation[order]
+    place = np.minimum(np.searchsorted(ids, work.correlation), len(ids) - 1)
+    found: Int64 = np.where(ids[place] == work.correlation, calls.end_ns[order][place], -1)
+    return found
+
+
+def _was_served(
+    trace: Trace,
+    index: int,
+    work: Spans,
+    next_work: Int64,
+    gap_start: Int64,
+    gap_end: Int64,
+    steps: StepColumns | None,
+) -> Bool:
+    """Whether requests are known to have been there during each gap.
+
+    They were if the gap lies inside a step, if the step it leads to goes on generating for requests it did not
+    just accept, or if the host worked through most of it. ``next_work`` only names the row that ends the gap.
+    """
+    waits = np.array(["synchronize" in name.lower() for name in trace.names], bool)
+    at_work = trace.host.take(~waits[trace.host.name]) if len(trace.host) else trace.host
+    host = union(at_work.start_ns, at_work.end_ns)
+    served: Bool = covered_within(host, gap_start, gap_end) >= _HOST_AT_WORK * (gap_end - gap_start)
+    if steps is None or steps.device != index:
+        return served
+    before = np.searchsorted(steps.start_ns, gap_start, side="right") - 1
+    after = np.searchsorted(steps.start_ns, work.start_ns[next_work], side="right") - 1
+    inside = (before == after) & (after >= 0)
+    continuing = (after >= 0) & (steps.generation[np.maximum(after, 0)] > 0)
+    known: Bool = served | inside | continuing
+    return known
+
+
+def trace_evidence(
+    trace: Trace,
+    times: tuple[DeviceTime, ...],
+    steps: StepColumns | None,
+    device: Hardware | None,
+) -> Evidence:
+    """The evidence of a trace with device work: windows are its steady steps, or the whole span."""
+    start, end = _windows(times, steps)
+
+    def seconds(part: str) -> Float64:
+        covered = [covered_within(getattr(time, _SETS[part]), start, end) for time in times]
+        mean: Float64 = np.mean(covered, axis=0) / 1e9
+        return mean
+
+    missing = dict.fromkeys(
+        ("requests_running", "requests_waiting", "front_end_cores"),
+        "a trace does not show the queue or other processes; record a run beside it",
+    )
+    signals: dict[str, Float64] = {}
+    if device is None:
+        missing["compute_roof_ratio"] = "this GPU is not in hardware.toml, so its roofs are not known"
+    else:
+        signals["compute_roof_ratio"] = _compute_roof_ratio(trace, steps, device, start, end)
+    if steps is not None:
+        signals["step_tokens"] = steps.tokens[steps.steady]
+        signals["step_batch"] = (steps.context + steps.generation)[steps.steady].astype(np.float64)
+    return Evidence(
+        kind="trace",
+        start_ns=start,
+        end_ns=end,
+        parts={part: seconds(part) for part in _SETS},
+        signals=signals,
+        missing=missing,
+    )
+
+
+def _compute_roof_ratio(
+    trace: Trace,
+    steps: StepColumns | None,
+    device: Hardware,
+    start: Int64,
+    end: Int64,
+) -> Float64:
+    """How near each window's work comes to the compute roof, 0–1, NaN where neither shapes nor tokens tell.
+
+    Under the memory roof a step of T tokens needs T over the ridge's tokens of its time for arithmetic. Under the
+    compute roof it is what the recorded matrix products need at peak over what their kernels took.
+    """
+    work, products = trace.device, trace.products
+    needed, ids = np.zeros(len(work)), {product.external_id: product for product in products}
+    for row in np.flatnonzero(np.isin(work.external_id, list(ids))):
+        needed[row] = device.seconds(ids[int(work.external_id[row])])[0]
+    linked = needed > 0
+    window = np.searchsorted(start, work.start_ns[linked], side="right") - 1
+    inside = (window >= 0) & (work.start_ns[linked] < end[np.maximum(window, 0)])
+    took = (work.end_ns - work.start_ns)[linked] / 1e9
+    at_peak = np.bincount(window[inside], needed[linked][inside], len(start))
+    in_kernels = np.bincount(window[inside], took[inside], len(start))
+    ratio = np.divide(at_peak, in_kernels, out=np.full(len(start), np.nan), where=in_kernels > 0)
+    if steps is not None:
+        tokens = steps.tokens[steps.steady]
+        ratio = np.where(tokens < device.ridge_tokens, tokens / device.ridge_tokens, ratio)
+    nearness: Float64 = np.minimum(ratio, 1.0)
+    return nearness
+
+
+_SETS = {
+    "compute_bound": "compute_bound",
+    "memory_bound": "memory_bound",
+    "busy_other": "busy_other",
+    "exposed_communication": "communication",
+    "exposed_copy": "copy",
+    "idle_starved": "idle_starved",
+    "idle_device": "idle_device",
+    "idle_unknown": "idle_unknown",
+}
+
+
+def _windows(times: tuple[DeviceTime, ...], steps: StepColumns | None) -> tuple[Int64, Int64]:
+    if steps is not None:
+        return steps.start_ns[steps.steady], steps.end_ns[steps.steady]
+    start = min(time.span_ns[0] for time in times)
+    end = max(time.span_ns[1] for time in times)
+    return np.array([start], np.int64), np.array([end], np.int64)

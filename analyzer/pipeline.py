@@ -1,0 +1,175 @@
+"""The story on one page: a path is found, loaded into columns, and concluded from.
+
+``find_sources`` → ``load`` → ``conclude`` → ``Analysis``. Loading reads files; concluding is pure.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from analyzer import verdict
+from analyzer.cost import cost, own_price, price_of
+from analyzer.evidence.run import run_evidence
+from analyzer.evidence.trace import device_times, trace_evidence
+from analyzer.importers import Progress
+from analyzer.kernels import families, roofs, top_kernels
+from analyzer.latency import latency
+from analyzer.quality import run_quality, trace_quality
+from analyzer.roofline import hardware
+from analyzer.schema import Analysis, Budget, Quality, RunData, Source, Trace
+from analyzer.sources import find_sources, load
+from analyzer.steps import find_steps, summarise
+from analyzer.timeline import covered_within
+from analyzer.utilization import run_budget
+from analyzer.windows import cut, extent, window_of
+
+__all__ = ["Timings", "analyze", "conclude", "find_sources", "load"]
+
+#: Windows of a run are this long unless the caller says otherwise.
+WINDOW_S = 5.0
+
+
+@dataclass
+class Timings:
+    """Seconds of each step, in the order they ran."""
+
+    steps: list[tuple[str, float]] = field(default_factory=list)
+    clock: Callable[[], float] = time.perf_counter
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what runs inside."""
+        began = self.clock()
+        yield
+        self.steps.append((name, self.clock() - began))
+
+
+def analyze(
+    path: Path | str,
+    *,
+    price_usd_per_gpu_hour: float | None = None,
+    window_s: float = WINDOW_S,
+    progress: Progress | None = None,
+    timings: Timings | None = None,
+) -> Analysis:
+    """Everything that can be concluded from one trace or run folder.
+
+    Args:
+        path: A trace file or a run folder.
+        price_usd_per_gpu_hour: Your price; without it the first sourced price of the GPU.
+        window_s: Length of the windows of a run's verdict, latency and cost, seconds.
+        progress: Called with bytes done and bytes in all while a file is read.
+        timings: Filled with the seconds of each step.
+
+    Raises:
+        UserError: The source cannot be used.
+    """
+    timings = timings or Timings()
+    with timings.step("load"):
+        data = load(Path(path), progress)
+    return conclude(data, price_usd_per_gpu_hour=price_usd_per_gpu_hour, window_s=window_s, timings=timings)
+
+
+def conclude(
+    data: Trace | RunData,
+    *,
+    price_usd_per_gpu_hour: float | None = None,
+    window_s: float = WINDOW_S,
+    timings: Timings | None = None,
+) -> Analysis:
+    """The same from columns already loaded."""
+    timings = timings or Timings()
+    if isinstance(data, Trace):
+        return _conclude_trace(data, timings)
+    return _conclude_run(data, price_usd_per_gpu_hour, window_s, timings)
+
+
+def _conclude_trace(trace: Trace, timings: Timings) -> Analysis:
+    source = Source(
+        kind="trace",
+        name=trace.name,
+        started_s=trace.window_ns[0] / 1e9,
+        duration_s=(trace.window_ns[1] - trace.window_ns[0]) / 1e9,
+        gpus=tuple(device.name for device in trace.devices.values()),
+        engine=None,
+    )
+    if not len(trace.device):
+        return Analysis(
+            source=source,
+            quality=Quality(coverage=0.0, losses=trace.losses),
+            verdict=verdict.abstention(
+                "no device work in this window: the engine was idle, or between waves of requests; "
+                "record a longer window while requests are running",
+            ),
+            budget=None, steps=None, kernels=None, latency=None, cost=None,
+        )  # fmt: skip
+    device = hardware(next(iter(trace.devices.values())).name)
+    with timings.step("steps"):
+        steps = find_steps(trace)
+    with timings.step("kernels"):
+        family_of = families(trace)
+        roof = roofs(trace, family_of, steps, device)
+        kernels = top_kernels(trace, family_of, roof)
+    with timings.step("budget"):
+        times = device_times(trace, family_of, roof, steps)
+        budgets = tuple(time.budget() for time in times)
+    with timings.step("verdict"):
+        judged = verdict.judge(trace_evidence(trace, times, steps, device))
+    span, idle = (sum(getattr(budget, name) for budget in budgets) for name in ("span_s", "idle_s"))
+    busy = times[0].busy
+    return Analysis(
+        source=source,
+        quality=trace_quality(trace, steps),
+        verdict=judged,
+        budget=Budget(span_s=span, busy_s=span - idle, idle_s=idle, devices=budgets),
+        steps=summarise(steps, covered_within(busy, steps.start_ns, steps.end_ns) / (steps.end_ns - steps.start_ns))
+        if steps is not None
+        else None,
+        kernels=kernels,
+        latency=None,
+        cost=None,
+    )
+
+
+def _conclude_run(data: RunData, usd_per_gpu_hour: float | None, window_s: float, timings: Timings) -> Analysis:
+    gpu = data.run.gpus[0].name if data.run.gpus else ""
+    price = price_of(gpu) if usd_per_gpu_hour is None else own_price(gpu, usd_per_gpu_hour)
+    first, last = extent(data)
+    start, end = cut(data, window_s)
+    with timings.step("evidence"):
+        evidence = run_evidence(data, hardware(gpu), start, end)
+        middle = (start + end) // 2
+        phases = {
+            phase.name: window_of(middle, np.array([phase.t_ns]), np.array([phase.end_ns or last])) == 0
+            for phase in data.phases
+        }
+    with timings.step("verdict"):
+        judged = verdict.judge(evidence, phases)
+    with timings.step("utilization"):
+        budget = run_budget(data, evidence, start, end)
+    with timings.step("latency"):
+        latencies = latency(data, start, end)
+    with timings.step("cost"):
+        costs = cost(data, price, start, end)
+    return Analysis(
+        source=Source(
+            kind="run",
+            name=data.name,
+            started_s=first / 1e9,
+            duration_s=(last - first) / 1e9,
+            gpus=tuple(gpu.name for gpu in data.run.gpus),
+            engine=" ".join(filter(None, (data.run.engine.name, data.run.engine.version))) if data.run.engine else None,
+            traces=data.traces,
+        ),
+        quality=run_quality(data, float(evidence.observed_s.sum()), (last - first) / 1e9),
+        verdict=judged,
+        budget=budget,
+        steps=None,
+        kernels=None,
+        latency=latencies,
+        cost=costs,
+    )

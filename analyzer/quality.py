@@ -1,0 +1,45 @@
+"""How much of what should be there is there, and what a reader must know before trusting the figures."""
+
+import numpy as np
+
+from analyzer.schema import Quality, RunData, Trace
+from analyzer.steps import StepColumns
+
+#: Above this share of the window the profiler's own work is worth a warning.
+_DISTURBANCE_RATIO = 0.02
+
+
+def trace_quality(trace: Trace, steps: StepColumns | None) -> Quality:
+    """Coverage is the share of device time of which the launch was recorded: the rest has no cause to show."""
+    work = trace.device
+    length = work.end_ns - work.start_ns
+    launched = np.isin(work.correlation, trace.host.correlation[trace.host.correlation != 0])
+    notes = []
+    if steps is None:
+        notes.append("No LLM steps are marked in this trace, so the verdict speaks of the whole window.")
+    elif not steps.steady.all():
+        left_out = int((steps.end_ns - steps.start_ns)[~steps.steady].sum()) / 1e6
+        notes.append(
+            f"The first {int((~steps.steady).sum())} steps ({left_out:.0f} ms) are left out of the verdict: "
+            "a capture slows them down.",
+        )
+    disturbance = trace.overhead_ns / max(1, trace.window_ns[1] - trace.window_ns[0])
+    if disturbance > _DISTURBANCE_RATIO:
+        notes.append(f"The profiler itself took {100 * disturbance:.1f} % of the window.")
+    return Quality(
+        coverage=float(length[launched].sum() / length.sum()) if length.sum() else 0.0,
+        losses=trace.losses,
+        notes=tuple(notes),
+    )
+
+
+def run_quality(data: RunData, observed_s: float, whole_s: float) -> Quality:
+    """Coverage is the share of the run with GPU readings; captures are left out on purpose, and said so."""
+    captured = sum((event.end_ns or event.t_ns) - event.t_ns for event in data.events if event.kind == "trace") / 1e9
+    notes = [f"{name}: {reason}" for name, reason in sorted(data.absences.items())]
+    if captured:
+        notes.insert(0, f"{captured:.1f} s of profiler captures are left out of the verdict and the utilization: "
+                        "a capture stalls the GPU.")  # fmt: skip
+    expected = whole_s - captured
+    coverage = min(1.0, observed_s / expected) if expected > 0 else 0.0
+    return Quality(coverage=coverage, losses=(), notes=tuple(notes))

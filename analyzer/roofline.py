@@ -1,0 +1,65 @@
+"""The two roofs, and which one a piece of work lies under.
+
+A matrix product of T tokens with a weight of b bytes an element does 2·T operations for every b bytes of weight
+it reads, so it lies under the memory roof while T < ridge · b / 2 and under the compute roof beyond, where the
+ridge is peak FLOP/s over peak bytes/s. Source: Williams et al., "Roofline", CACM 52(4), 2009.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from analyzer.schema import MatrixProduct
+
+#: Reach of the activity counters on hardware nobody measured. NVIDIA's DCGM notes give 0.8 as the practical
+#: maximum of DRAM activity; the tensor counter counts issue slots and is taken alike.
+DEFAULT_REACH = 0.8
+
+#: Bytes an element of the weights has where the trace does not say: bf16, what engines serve by default.
+DEFAULT_ELEMENT_BYTES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """One GPU model's roofs."""
+
+    name: str
+    #: Dense bf16, FLOP/s.
+    tensor_flops: float
+    dram_bytes_per_s: float
+    source: str
+    tensor_active_reach: float = DEFAULT_REACH
+    dram_active_reach: float = DEFAULT_REACH
+
+    @property
+    def ridge_tokens(self) -> float:
+        """Tokens a step needs before its bf16 matrix products leave the memory roof."""
+        return self.tensor_flops / self.dram_bytes_per_s * DEFAULT_ELEMENT_BYTES / 2
+
+    def seconds(self, product: MatrixProduct) -> tuple[float, float]:
+        """The least seconds a product takes on the tensor cores, and on the memory.
+
+        FLOPs are 2·batch·m·k·n; bytes are both operands read and the result written once. The peak doubles for
+        each halving of the element below 2 bytes and halves above, as on every tensor core since Ampere.
+        """
+        size = product.bytes_per_element
+        flops = 2 * product.batch * product.m * product.k * product.n
+        moved = product.batch * size * (product.m * product.k + product.k * product.n + product.m * product.n)
+        peak = self.tensor_flops * DEFAULT_ELEMENT_BYTES / size
+        return flops / peak, moved / self.dram_bytes_per_s
+
+
+def hardware(gpu_name: str) -> Hardware | None:
+    """The roofs of a GPU by the driver's name for it; None for one this version does not know."""
+    for pattern, known in _table():
+        if pattern.search(gpu_name):
+            return known
+    return None
+
+
+@cache
+def _table() -> tuple[tuple[re.Pattern[str], Hardware], ...]:
+    rows = tomllib.loads(files("analyzer").joinpath("hardware.toml").read_text("utf-8"))["gpu"]
+    return tuple((re.compile(row.pop("match")), Hardware(**row)) for row in rows)

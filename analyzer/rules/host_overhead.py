@@ -1,0 +1,64 @@
+"""Kernel launches and framework overhead starve the GPU.
+
+**What you see.** The GPU has gaps while requests are being served, and in a trace each gap ends with a launch
+that came late. The process that answers HTTP has CPU time to spare.
+
+**Why.** Between two steps the engine's own thread schedules, prepares inputs, samples and launches. What it does
+not overlap with the GPU, the GPU waits for; small models and small batches feel it most.
+
+**What to try.** CUDA graphs (do not serve with ``--enforce-eager``), asynchronous scheduling, multi-step or
+speculative decoding, fewer Python hooks in the loop, a faster core, no profiler left running.
+
+**What it is confused with.** CPU preprocessing: the process in front, not the engine, is out of CPU. Low traffic:
+nobody was asking. Gaps between the nodes of one CUDA graph, which the host has no part in. A trace taken with
+shapes or stacks makes the host slower than it is.
+"""
+
+import numpy as np
+
+from analyzer.evidence import FRONT_END_SATURATED_CORES
+from analyzer.schema import CannotTell, Evidence, Fact, Finding
+
+REMEDY = "Take the host out of the loop: CUDA graphs, asynchronous scheduling, more work per step."
+
+#: A profiler slows the host, so launch gaps in a trace are an upper bound.
+_UNDER_PROFILER = 0.8
+
+
+def check(evidence: Evidence) -> Finding | None:
+    """Claim the starved idle time that no saturated front end explains.
+
+    Raises:
+        CannotTell: A run's samples do not show the front end, so host and front end cannot be told apart.
+    """
+    claimed = evidence.parts["idle_starved"]
+    if not claimed.sum():
+        return None
+    try:
+        cores = np.nan_to_num(evidence.signal("front_end_cores"))
+        claimed = np.where(cores < FRONT_END_SATURATED_CORES, claimed, 0)
+    except CannotTell:
+        if evidence.kind == "samples":
+            raise
+    if not claimed.sum():
+        return None
+    return Finding(
+        claimed_s=claimed,
+        recoverable_s=claimed,
+        confidence=_UNDER_PROFILER if evidence.kind == "trace" else 1.0,
+        evidence=(
+            Fact(
+                measure="idle while requests were served",
+                value=float(claimed.sum() / evidence.observed_s.sum()),
+                threshold="0 % is reachable with CUDA graphs and overlapped scheduling",
+                where=evidence.device_source,
+            ),
+            Fact(
+                measure="front-end CPU",
+                value=evidence.mean("front_end_cores", claimed),
+                threshold=f"{FRONT_END_SATURATED_CORES} cores or more would be CPU preprocessing",
+                where=evidence.serving_source,
+                unit="cores",
+            ),
+        ),
+    )

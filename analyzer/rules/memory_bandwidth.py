@@ -1,0 +1,70 @@
+"""HBM bandwidth is the limit.
+
+**What you see.** The GPU is busy, DRAM activity is high (58–64 % of the vendor's peak for decode on an H200, of
+the 88 % a pure copy reaches), tensor activity is low (3–18 %), and nobody waits in the queue. NVML's "GPU
+utilization" says 99–100 % all the same. Time per token hardly changes with the number of streams.
+
+**Why.** Generating a token reads every weight once, whether for one request or for fifty. Below the ridge (206
+tokens a step on an H200 in bf16) the reading takes longer than the arithmetic.
+
+**What to try.** More requests per step: consolidate replicas, send more traffic to this one. Then read fewer
+bytes: FP8 or 4-bit weights, an FP8 KV cache. Speculative decoding, while batches are small.
+
+**What it is confused with.** Compute: SMs are as active here as there, only tensor activity tells. Batching: the
+same picture with requests waiting is the scheduler's doing, not the memory's.
+"""
+
+import numpy as np
+
+from analyzer.evidence import QUEUE_REQUESTS
+from analyzer.schema import Evidence, Fact, Finding
+
+REMEDY = "Read fewer bytes per token: larger batches (send this replica more traffic), or FP8 / 4-bit weights."
+
+#: With nothing known of the queue the same kernels could be a scheduler's cap: the claim is worth less.
+_QUEUE_UNSEEN = 0.8
+
+
+def check(evidence: Evidence) -> Finding | None:
+    """Claim the time under the memory roof while nothing waits; recoverable is what the compute roof would leave."""
+    claimed = evidence.parts["memory_bound"].copy()
+    waiting = evidence.signals.get("requests_waiting")
+    if waiting is not None:
+        claimed[np.nan_to_num(waiting) >= QUEUE_REQUESTS] = 0
+    if not claimed.sum():
+        return None
+    used = np.nan_to_num(evidence.signals.get("compute_roof_ratio", np.ones(len(claimed))), nan=1.0)
+    clear = evidence.mean("roof_margin", claimed)
+    return Finding(
+        claimed_s=claimed,
+        recoverable_s=claimed * (1 - used),
+        confidence=(1.0 if clear is None else 0.5 + 0.5 * clear) * (_QUEUE_UNSEEN if waiting is None else 1.0),
+        evidence=(
+            Fact(
+                measure="memory roof in use",
+                value=evidence.mean("memory_roof_ratio", claimed),
+                threshold="far above the compute roof in use",
+                where=evidence.device_source,
+            ),
+            Fact(
+                measure="compute roof in use",
+                value=evidence.mean("compute_roof_ratio", claimed),
+                threshold="below the memory roof in use",
+                where=evidence.device_source,
+            ),
+            Fact(
+                measure="tokens per step",
+                value=evidence.mean("step_tokens", claimed),
+                threshold="memory-bound below the GPU's ridge",
+                where=evidence.serving_source,
+                unit="tokens",
+            ),
+            Fact(
+                measure="requests waiting",
+                value=evidence.mean("requests_waiting", claimed),
+                threshold=f"{QUEUE_REQUESTS:g} or more would be batching",
+                where=evidence.serving_source,
+                unit="requests",
+            ),
+        ),
+    )

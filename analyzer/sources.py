@@ -1,0 +1,82 @@
+"""Find what can be analysed at a path, and load it with the importer that claims it."""
+
+import zlib
+from pathlib import Path
+
+from analyzer import importers
+from analyzer.importers import Progress
+from analyzer.schema import RunData, Trace
+from collector.errors import UserError
+from collector.plugins import discover
+
+#: Bytes of a file that the importers may look at to recognise it.
+_HEAD_BYTES = 1 << 16
+
+
+def find_sources(path: Path) -> list[Path]:
+    """The traces and run folders at a path: itself, or what lies directly in a folder and its subfolders.
+
+    The traces inside a run folder belong to the run and are not sources of their own.
+
+    Raises:
+        UserError: Nothing is there, it cannot be read, or it holds nothing that any importer claims.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist: check the path")
+    if _importer(path) is not None:
+        return [path]
+    if path.is_file():
+        raise UserError(f"{path} is neither a profiler trace nor a run folder: {_expected()}")
+    try:
+        inside = sorted(path.iterdir())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    found = [source for entry in inside for source in _sources_in(entry)]
+    if not found:
+        raise UserError(f"{path} holds no trace and no run folder: {_expected()}")
+    return found
+
+
+def _sources_in(path: Path) -> list[Path]:
+    if _importer(path) is not None:
+        return [path]
+    if path.is_dir() and not path.is_symlink():
+        return [source for entry in sorted(path.iterdir()) for source in _sources_in(entry)]
+    return []
+
+
+def _expected() -> str:
+    return f"known formats are {', '.join(discover(importers))}"
+
+
+def _importer(path: Path) -> str | None:
+    """Name of the importer that claims a path."""
+    head = _head(path) if path.is_file() else b""
+    return next((name for name, plugin in discover(importers).items() if plugin.claims(path, head)), None)
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file, inflated where it is gzip; what can be had of a damaged one."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    if head[:2] != b"\x1f\x8b":
+        return head
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
+    except zlib.error as error:
+        raise UserError(f"{path} is damaged inside its gzip stream: copy or record it again") from error
+
+
+def load(path: Path, progress: Progress | None = None) -> Trace | RunData:
+    """Read one source into columns.
+
+    Raises:
+        UserError: It cannot be read, is damaged, or is in no known format.
+    """
+    if path not in find_sources(path):
+        raise UserError(f"{path} is a folder of several sources: name one of them")
+    loaded: Trace | RunData = discover(importers)[_importer(path) or ""].load(path, progress)
+    return loaded

@@ -1,0 +1,184 @@
+"""Findings become a verdict: shares of wall time that sum to one, ranked by what could be won back.
+
+The headline is the class with the most recoverable time. A class of which less than ``MATERIAL_RATIO`` of the
+wall time is recoverable is not a headline; where every class is that close to its limit, the largest share is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from analyzer import rules
+from analyzer.evidence import PARTS
+from analyzer.schema import Bool, CannotTell, Evidence, Fact, Finding, Share, Verdict, VerdictWindow
+from collector.plugins import discover
+
+#: An impact below this share of the wall time is no headline (TensorRT-LLM's host-overhead rules: 5 % of wall).
+MATERIAL_RATIO = 0.05
+#: With more than this share unexplained, no bottleneck is named.
+ABSTAIN_RATIO = 0.5
+
+#: A rest below this share of the time is the rounding of the sums before it.
+_ROUNDING = 1e-9
+#: Parts that no rule of this version claims: what they hold is unknown, and said so.
+_UNCLAIMED = (
+    "busy_other",
+    "exposed_communication",
+    "exposed_copy",
+    "idle_device",
+    "idle_unknown",
+    "idle_starved",
+)
+
+
+def judge(evidence: Evidence, phases: Mapping[str, Bool] | None = None) -> Verdict:
+    """The verdict on all windows together, on each phase of a run, and on each of its windows.
+
+    Args:
+        evidence: From ``analyzer.evidence``.
+        phases: Name of a phase → the windows that belong to it, shape (n,).
+    """
+    case = _Case.of(evidence, discover(rules))
+    every = np.ones(len(evidence.start_ns), bool)
+    headline = case.headline(every)
+    rows = np.arange(len(every))
+    return Verdict(
+        bottleneck=headline.bottleneck,
+        confidence=headline.confidence,
+        abstained=headline.abstained,
+        shares=case.shares(every),
+        runner_up=headline.runner_up,
+        phases=tuple(case.window(name, mask) for name, mask in (phases or {}).items()),
+        windows=tuple(case.window(None, rows == row) for row in rows) if evidence.kind == "samples" else (),
+    )
+
+
+def abstention(reason: str) -> Verdict:
+    """The verdict where there is nothing to judge."""
+    return Verdict(bottleneck="unknown", confidence=0.0, abstained=reason, shares=())
+
+
+@dataclass(frozen=True)
+class _Headline:
+    bottleneck: str
+    confidence: float
+    abstained: str | None
+    runner_up: str | None
+
+
+@dataclass(frozen=True)
+class _Case:
+    """The evidence with every rule's answer to it."""
+
+    evidence: Evidence
+    rules: Mapping[str, ModuleType]
+    findings: Mapping[str, Finding]
+    #: Rule → why it cannot tell.
+    doubts: Mapping[str, str]
+
+    @classmethod
+    def of(cls, evidence: Evidence, plugins: Mapping[str, ModuleType]) -> "_Case":
+        findings: dict[str, Finding] = {}
+        doubts: dict[str, str] = {}
+        for name, rule in plugins.items():
+            try:
+                finding = rule.check(evidence)
+            except CannotTell as doubt:
+                doubts[name] = str(doubt)
+            else:
+                if finding is not None:
+                    findings[name] = finding
+        return cls(evidence, plugins, findings, doubts)
+
+    def seconds(self, mask: Bool) -> dict[str, tuple[float, float]]:
+        """Class → seconds claimed and seconds recoverable in the windows; ``unknown`` holds the rest."""
+        observed = float(self.evidence.observed_s[mask].sum())
+        held = {
+            name: (float(finding.claimed_s[mask].sum()), float(finding.recoverable_s[mask].sum()))
+            for name, finding in self.findings.items()
+        }
+        rest = observed - sum(claimed for claimed, _ in held.values())
+        rest = rest if rest > _ROUNDING * observed else 0.0
+        return {name: pair for name, pair in held.items() if pair[0] > 0} | {"unknown": (rest, 0.0)}
+
+    def headline(self, mask: Bool) -> _Headline:
+        observed = float(self.evidence.observed_s[mask].sum())
+        if not observed:
+            return _Headline("unknown", 0.0, self._nothing(), None)
+        seconds = self.seconds(mask)
+        unknown = seconds.pop("unknown")[0] / observed
+        if unknown > ABSTAIN_RATIO or not seconds:
+            return _Headline("unknown", 0.0, self._why_unknown(unknown), None)
+        material = max(recoverable for _, recoverable in seconds.values()) >= MATERIAL_RATIO * observed
+        ranked = sorted(seconds, key=lambda name: (-seconds[name][1 if material else 0], -seconds[name][0]))
+        confidence = self.findings[ranked[0]].confidence * (1 - unknown)
+        return _Headline(ranked[0], confidence, None, ranked[1] if len(ranked) > 1 else None)
+
+    def shares(self, mask: Bool) -> tuple[Share, ...]:
+        observed = float(self.evidence.observed_s[mask].sum())
+        seconds = self.seconds(mask) if observed else {}
+        found = [
+            Share(
+                bottleneck=name,
+                share=claimed / observed,
+                recoverable_s=recoverable,
+                gain_ceiling_ratio=observed / (observed - recoverable) if recoverable < observed else None,
+                evidence=self.findings[name].evidence if name in self.findings else self._leftovers(observed, mask),
+                remedy=self.rules[name].REMEDY if name in self.rules else _UNKNOWN_REMEDY,
+            )
+            for name, (claimed, recoverable) in seconds.items()
+            if claimed > 0
+        ]
+        return tuple(sorted(found, key=lambda share: (-share.recoverable_s, -share.share)))
+
+    def window(self, name: str | None, mask: Bool) -> VerdictWindow:
+        headline = self.headline(mask)
+        observed = float(self.evidence.observed_s[mask].sum())
+        start, end = self.evidence.start_ns[mask], self.evidence.end_ns[mask]
+        return VerdictWindow(
+            name=name,
+            start_s=int(start.min()) / 1e9 if len(start) else 0.0,
+            end_s=int(end.max()) / 1e9 if len(end) else 0.0,
+            bottleneck=headline.bottleneck,
+            confidence=headline.confidence,
+            abstained=headline.abstained,
+            shares={name: claimed / observed for name, (claimed, _) in self.seconds(mask).items() if claimed > 0}
+            if observed
+            else {},
+        )
+
+    def _nothing(self) -> str:
+        return self.evidence.missing.get("gpu", "no GPU reading falls into this window")
+
+    def _why_unknown(self, unknown: float) -> str:
+        reasons = [*self.doubts.values(), *self.evidence.missing.values()]
+        because = "; ".join(dict.fromkeys(reasons)) or "the work is near neither roof and nobody waits"
+        return f"{100 * unknown:.0f} % of the time is unexplained: {because}"
+
+    def _leftovers(self, observed: float, mask: Bool) -> tuple[Fact, ...]:
+        """What the unknown share is made of, and which rules could not tell."""
+        parts = [
+            Fact(
+                measure=PARTS[part],
+                value=float(self.evidence.parts[part][mask].sum()) / observed,
+                threshold="claimed by no rule",
+                where=self.evidence.device_source,
+            )
+            for part in _UNCLAIMED
+            if part in self.evidence.parts and self.evidence.parts[part][mask].sum() > 0
+        ]
+        doubts = [
+            Fact(
+                measure=f"{name}: cannot tell",
+                value=None,
+                threshold=reason,
+                where=self.evidence.serving_source,
+            )
+            for name, reason in self.doubts.items()
+        ]
+        return (*parts, *doubts)
+
+
+_UNKNOWN_REMEDY = "Record the evidence that is missing, then look again."
