@@ -28,6 +28,7 @@ SUBJECT = "engine:0"
 LARGEST_PAGE = 16_000_000
 
 _SUFFIXES = ("", "_bucket", "_sum", "_count")
+_TYPE = re.compile(r"# TYPE (\S+)")
 _NAME = re.compile(r"[^\s{]+")
 
 
@@ -51,7 +52,10 @@ def decode(page: str, t_ns: int) -> tuple[str, list[Sample], list[Histogram]]:
     name, engine = _engine(page)
     families = _families(page, engine)
     values = _values(name, engine, families)
-    histograms = list(_histograms(engine, families, t_ns))
+    try:
+        histograms = list(_histograms(engine, families, t_ns))
+    except (KeyError, ValueError) as error:
+        raise UserError(f"a histogram has a bucket without an edge ({error}); check the server") from error
     return name, [Sample(t_ns=t_ns, source=SOURCE, subject=SUBJECT, values=values)], histograms
 
 
@@ -83,10 +87,11 @@ def _lines(page: str, families: Iterable[str]) -> Iterator[str]:
     """The lines that are about some families. Parsing is what costs, so it gets only these."""
     samples = {f"{family}{suffix}" for family in families for suffix in _SUFFIXES}
     for line in page.splitlines():
-        if line.startswith("# TYPE "):
-            if line.split(maxsplit=3)[2:3] and line.split(maxsplit=3)[2] in families:
+        named = _TYPE.match(line)
+        if named:
+            if named[1] in families:
                 yield line
-        elif (name := _NAME.match(line)) and name[0] in samples:
+        elif (named := _NAME.match(line)) and named[0] in samples:
             yield line
 
 
