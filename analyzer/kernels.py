@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from analyzer.roofline import Hardware
+from analyzer.roofline import Hardware, ridge_tokens
 from analyzer.schema import CATEGORIES, Bool, Float64, Int32, Kernel, Trace
 from analyzer.steps import StepColumns
 
@@ -60,13 +60,13 @@ def roofs(trace: Trace, family_of: Int32, steps: StepColumns | None, device: Har
     """The roof each row of device work lies under: ``COMPUTE``, ``MEMORY`` or ``NEITHER``, shape (n,)."""
     found = np.full(len(trace.device), NEITHER, np.int32)
     found[np.isin(family_of, [FAMILIES.index(name) for name in _ALWAYS_MEMORY])] = MEMORY
-    if device is None:
-        return found
     matrix = np.isin(family_of, [FAMILIES.index(name) for name in ("gemm", "attention")])
     tokens = step_tokens(trace, steps)
-    known = matrix & np.isfinite(tokens)
-    found[known] = np.where(tokens[known] >= device.ridge_tokens, COMPUTE, MEMORY)
-    _apply_shapes(trace, found, family_of == FAMILIES.index("gemm"), device)
+    low, high = ridge_tokens(device)
+    found[matrix & (tokens < low)] = MEMORY
+    found[matrix & (tokens >= high)] = COMPUTE
+    if device is not None:
+        _apply_shapes(trace, found, family_of == FAMILIES.index("gemm"), device)
     return found
 
 

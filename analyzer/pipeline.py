@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from analyzer import verdict
 from analyzer.cost import cost, own_price, price_of
 from analyzer.evidence.run import run_evidence
@@ -20,17 +18,18 @@ from analyzer.kernels import families, roofs, top_kernels
 from analyzer.latency import latency
 from analyzer.quality import run_quality, trace_quality
 from analyzer.roofline import hardware
-from analyzer.schema import Analysis, Budget, Quality, RunData, Source, Trace
+from analyzer.schema import Analysis, Budget, RunData, Source, Trace
 from analyzer.sources import find_sources, load
 from analyzer.steps import find_steps, summarise
-from analyzer.timeline import covered_within
 from analyzer.utilization import run_budget
-from analyzer.windows import cut, extent, window_of
+from analyzer.windows import cut, extent
 
 __all__ = ["Timings", "analyze", "conclude", "find_sources", "load"]
 
 #: Windows of a run are this long unless the caller says otherwise.
 WINDOW_S = 5.0
+#: A long run is cut into this many windows, whatever their length would be: more than a screen has pixels helps nobody.
+MAX_WINDOWS = 1500
 
 
 @dataclass
@@ -89,6 +88,8 @@ def conclude(
 
 
 def _conclude_trace(trace: Trace, timings: Timings) -> Analysis:
+    with timings.step("steps"):
+        steps = find_steps(trace)
     source = Source(
         kind="trace",
         name=trace.name,
@@ -97,19 +98,10 @@ def _conclude_trace(trace: Trace, timings: Timings) -> Analysis:
         gpus=tuple(device.name for device in trace.devices.values()),
         engine=None,
     )
+    quality = trace_quality(trace, steps)
     if not len(trace.device):
-        return Analysis(
-            source=source,
-            quality=Quality(coverage=0.0, losses=trace.losses),
-            verdict=verdict.abstention(
-                "no device work in this window: the engine was idle, or between waves of requests; "
-                "record a longer window while requests are running",
-            ),
-            budget=None, steps=None, kernels=None, latency=None, cost=None,
-        )  # fmt: skip
+        return Analysis(source=source, quality=quality, verdict=verdict.abstention(_no_device_work(trace)))
     device = hardware(next(iter(trace.devices.values())).name)
-    with timings.step("steps"):
-        steps = find_steps(trace)
     with timings.step("kernels"):
         family_of = families(trace)
         roof = roofs(trace, family_of, steps, device)
@@ -118,20 +110,31 @@ def _conclude_trace(trace: Trace, timings: Timings) -> Analysis:
         times = device_times(trace, family_of, roof, steps)
         budgets = tuple(time.budget() for time in times)
     with timings.step("verdict"):
-        judged = verdict.judge(trace_evidence(trace, times, steps, device))
-    span, idle = (sum(getattr(budget, name) for budget in budgets) for name in ("span_s", "idle_s"))
-    busy = times[0].busy
+        judged = verdict.judge(trace_evidence(trace, times, steps, device), coverage=quality.coverage)
+    span_s, idle_s = sum(budget.span_s for budget in budgets), sum(budget.idle_s for budget in budgets)
     return Analysis(
         source=source,
-        quality=trace_quality(trace, steps),
+        quality=quality,
         verdict=judged,
-        budget=Budget(span_s=span, busy_s=span - idle, idle_s=idle, devices=budgets),
-        steps=summarise(steps, covered_within(busy, steps.start_ns, steps.end_ns) / (steps.end_ns - steps.start_ns))
-        if steps is not None
-        else None,
+        budget=Budget(span_s=span_s, busy_s=span_s - idle_s, idle_s=idle_s, devices=budgets),
+        steps=summarise(steps, times[0].busy) if steps is not None else None,
         kernels=kernels,
-        latency=None,
-        cost=None,
+    )
+
+
+#: A window with this many host events had a host at work.
+_HOST_EVENTS = 100
+
+
+def _no_device_work(trace: Trace) -> str:
+    if len(trace.host) < _HOST_EVENTS:
+        return (
+            "no device work in this window: the engine was idle, or between waves of requests; "
+            "record a longer window while requests are running"
+        )
+    return (
+        "no device work in this trace although its host was busy: a server without a GPU, "
+        "or the front-end process of one; take the trace of the engine's worker"
     )
 
 
@@ -139,14 +142,11 @@ def _conclude_run(data: RunData, usd_per_gpu_hour: float | None, window_s: float
     gpu = data.run.gpus[0].name if data.run.gpus else ""
     price = price_of(gpu) if usd_per_gpu_hour is None else own_price(gpu, usd_per_gpu_hour)
     first, last = extent(data)
-    start, end = cut(data, window_s)
+    start, end = cut(data, max(window_s, (last - first) / 1e9 / MAX_WINDOWS))
     with timings.step("evidence"):
         evidence = run_evidence(data, hardware(gpu), start, end)
         middle = (start + end) // 2
-        phases = {
-            phase.name: window_of(middle, np.array([phase.t_ns]), np.array([phase.end_ns or last])) == 0
-            for phase in data.phases
-        }
+        phases = [(phase.name, (middle >= phase.t_ns) & (middle < (phase.end_ns or last))) for phase in data.phases]
     with timings.step("verdict"):
         judged = verdict.judge(evidence, phases)
     with timings.step("utilization"):
@@ -168,8 +168,6 @@ def _conclude_run(data: RunData, usd_per_gpu_hour: float | None, window_s: float
         quality=run_quality(data, float(evidence.observed_s.sum()), (last - first) / 1e9),
         verdict=judged,
         budget=budget,
-        steps=None,
-        kernels=None,
         latency=latencies,
         cost=costs,
     )

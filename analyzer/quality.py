@@ -6,15 +6,22 @@ from analyzer.schema import Quality, RunData, Trace
 from analyzer.steps import StepColumns
 
 #: Above this share of the window the profiler's own work is worth a warning.
-_DISTURBANCE_RATIO = 0.02
+DISTURBANCE_RATIO = 0.02
+#: With less than this share of the device time launched within the trace, idle causes are worth a warning.
+LAUNCHED_RATIO = 0.9
 
 
 def trace_quality(trace: Trace, steps: StepColumns | None) -> Quality:
-    """Coverage is the share of device time of which the launch was recorded: the rest has no cause to show."""
+    """Coverage is the share of events that could be used: dropped ones leave holes that look like idle time."""
     work = trace.device
     length = work.end_ns - work.start_ns
     launched = np.isin(work.correlation, trace.host.correlation[trace.host.correlation != 0])
     notes = []
+    if length[launched].sum() < LAUNCHED_RATIO * length.sum():
+        notes.append(
+            f"Only {100 * length[launched].sum() / length.sum():.0f} % of the device time has its launch in this trace: "
+            "causes of idle time are incomplete.",
+        )
     if steps is None:
         notes.append("No LLM steps are marked in this trace, so the verdict speaks of the whole window.")
     elif not steps.steady.all():
@@ -24,13 +31,11 @@ def trace_quality(trace: Trace, steps: StepColumns | None) -> Quality:
             "a capture slows them down.",
         )
     disturbance = trace.overhead_ns / max(1, trace.window_ns[1] - trace.window_ns[0])
-    if disturbance > _DISTURBANCE_RATIO:
+    if disturbance > DISTURBANCE_RATIO:
         notes.append(f"The profiler itself took {100 * disturbance:.1f} % of the window.")
-    return Quality(
-        coverage=float(length[launched].sum() / length.sum()) if length.sum() else 0.0,
-        losses=trace.losses,
-        notes=tuple(notes),
-    )
+    kept = len(work) + len(trace.host)
+    dropped = sum(loss.count for loss in trace.losses)
+    return Quality(coverage=kept / max(1, kept + dropped), losses=trace.losses, notes=tuple(notes))
 
 
 def run_quality(data: RunData, observed_s: float, whole_s: float) -> Quality:

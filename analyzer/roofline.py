@@ -17,6 +17,10 @@ from analyzer.schema import MatrixProduct
 #: maximum of DRAM activity; the tensor counter counts issue slots and is taken alike.
 DEFAULT_REACH = 0.8
 
+#: Ridges of the datacenter GPUs of the last years, in bf16 tokens: from an H20 (148 TFLOP/s, 4.0 TB/s) to an L40S
+#: (362 TFLOP/s, 0.864 TB/s), by their datasheets. Outside this band the roof is known whatever the GPU.
+RIDGE_TOKENS_ANYWHERE = (37.0, 419.0)
+
 #: Bytes an element of the weights has where the trace does not say: bf16, what engines serve by default.
 DEFAULT_ELEMENT_BYTES = 2
 
@@ -49,6 +53,11 @@ class Hardware:
         moved = product.batch * size * (product.m * product.k + product.k * product.n + product.m * product.n)
         peak = self.tensor_flops * DEFAULT_ELEMENT_BYTES / size
         return flops / peak, moved / self.dram_bytes_per_s
+
+
+def ridge_tokens(known: Hardware | None) -> tuple[float, float]:
+    """Below the first number of tokens a step lies under the memory roof, from the second on under the compute roof."""
+    return (known.ridge_tokens, known.ridge_tokens) if known else RIDGE_TOKENS_ANYWHERE
 
 
 def hardware(gpu_name: str) -> Hardware | None:

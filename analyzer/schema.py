@@ -7,7 +7,7 @@ does not apply to the source is None; a number that could not be computed is Non
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -524,11 +524,8 @@ class Analysis:
     source: Source
     quality: Quality
     verdict: Verdict
-    budget: Budget | None
-    steps: Steps | None
-    kernels: tuple[Kernel, ...] | None
-    latency: Latency | None
-    cost: Cost | None
-
-
-JsonObject: TypeAlias = dict[str, Any]
+    budget: Budget | None = None
+    steps: Steps | None = None
+    kernels: tuple[Kernel, ...] | None = None
+    latency: Latency | None = None
+    cost: Cost | None = None

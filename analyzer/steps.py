@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.schema import Bool, Float64, Int64, Spans, Step, StepGroup, Steps, Trace
+from analyzer.timeline import IntervalSet, covered_within
 
 #: The first steps of a capture run 9–15 times slower than the rest (measured: 58 and 90 ms against 6.2 ms), so
 #: this many are left out of every statistic where enough others remain.
@@ -112,14 +113,16 @@ def _tokens(group: str) -> int:
     return int(match["n"] or match["sq"]) if match else 0
 
 
-def summarise(steps: StepColumns, busy_ratio: Float64) -> Steps:
+def summarise(steps: StepColumns, busy: IntervalSet) -> Steps:
     """The steps as they are shown: each one, and the medians of each phase over the steady ones.
 
     Args:
         steps: From ``find_steps``.
-        busy_ratio: Busy share of each step on its device, shape (n,).
+        busy: When the steps' device was busy.
     """
-    seconds = (steps.end_ns - steps.start_ns) / 1e9
+    length = steps.end_ns - steps.start_ns
+    busy_ratio = covered_within(busy, steps.start_ns, steps.end_ns) / np.maximum(length, 1)
+    seconds = length / 1e9
     phases = np.array([steps.phase(row) for row in range(len(steps))])
     groups = []
     for phase in ("prefill", "mixed", "decode"):

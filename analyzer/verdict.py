@@ -4,7 +4,7 @@ The headline is the class with the most recoverable time. A class of which less 
 wall time is recoverable is not a headline; where every class is that close to its limit, the largest share is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -17,7 +17,7 @@ from collector.plugins import discover
 
 #: An impact below this share of the wall time is no headline (TensorRT-LLM's host-overhead rules: 5 % of wall).
 MATERIAL_RATIO = 0.05
-#: With more than this share unexplained, no bottleneck is named.
+#: With more than this share unexplained, or less than this share of the record usable, no bottleneck is named.
 ABSTAIN_RATIO = 0.5
 
 #: A rest below this share of the time is the rounding of the sums before it.
@@ -33,24 +33,27 @@ _UNCLAIMED = (
 )
 
 
-def judge(evidence: Evidence, phases: Mapping[str, Bool] | None = None) -> Verdict:
+def judge(evidence: Evidence, phases: Sequence[tuple[str, Bool]] = (), coverage: float = 1.0) -> Verdict:
     """The verdict on all windows together, on each phase of a run, and on each of its windows.
 
     Args:
         evidence: From ``analyzer.evidence``.
-        phases: Name of a phase → the windows that belong to it, shape (n,).
+        phases: Name of each phase and the windows that belong to it, shape (n,).
+        coverage: Share of what should have been observed that was; it scales the confidence.
     """
+    if coverage < ABSTAIN_RATIO:
+        return abstention(f"only {100 * coverage:.0f} % of what was recorded can be used")
     case = _Case.of(evidence, discover(rules))
     every = np.ones(len(evidence.start_ns), bool)
     headline = case.headline(every)
     rows = np.arange(len(every))
     return Verdict(
         bottleneck=headline.bottleneck,
-        confidence=headline.confidence,
+        confidence=headline.confidence * coverage,
         abstained=headline.abstained,
         shares=case.shares(every),
         runner_up=headline.runner_up,
-        phases=tuple(case.window(name, mask) for name, mask in (phases or {}).items()),
+        phases=tuple(case.window(name, mask) for name, mask in phases),
         windows=tuple(case.window(None, rows == row) for row in rows) if evidence.kind == "samples" else (),
     )
 
