@@ -7,7 +7,7 @@ import msgspec
 from analyzer.schema import MatrixProduct
 
 #: Position of the left operand among an operator's inputs.
-_LEFT = {
+OPERATORS = {
     "aten::mm": 0,
     "aten::bmm": 0,
     "aten::_scaled_mm": 0,
@@ -32,7 +32,7 @@ def matrix_product(operator: str, dims: bytes, types: bytes, external_id: int) -
         types: JSON of its ``Input type``: a list of names.
         external_id: What joins its kernels to it.
     """
-    left = _LEFT.get(operator)
+    left = OPERATORS.get(operator)
     if left is None or not external_id:
         return None
     try:

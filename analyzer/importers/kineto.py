@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from analyzer.importers import Progress
-from analyzer.importers._shapes import matrix_product
-from analyzer.schema import Device, Int64, Loss, MatrixProduct, Spans, Trace
+from analyzer.importers._shapes import OPERATORS, matrix_product
+from analyzer.schema import Device, Float64, Int64, Loss, MatrixProduct, Spans, Trace
 from collector.errors import UserError
 
 #: Refuse to inflate more than this: 4 GiB is some 12 million events, and a bomb is larger.
@@ -46,6 +46,9 @@ class _Args(msgspec.Struct, gc=False):
     external_id_legacy: _Loose = msgspec.field(default=None, name="external id")
     dims: msgspec.Raw = msgspec.field(default=_NOTHING, name="Input Dims")
     types: msgspec.Raw = msgspec.field(default=_NOTHING, name="Input type")
+
+
+_NO_ARGS = _Args()
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -132,7 +135,7 @@ def _decode(path: Path, text: bytes) -> _Document:
 
 def _columns(name: str, document: _Document) -> Trace:
     losses: Counter[str] = Counter()
-    complete = [event for event in document.events if event.ph == "X" and event.args is not None]
+    complete = [event for event in document.events if event.ph == "X"]
     names: dict[str, int] = {}
 
     def spans(categories: dict[str, int], *, on_device: bool) -> Spans:
@@ -167,11 +170,15 @@ _LOSS_NOTES = {
 
 
 def _spans(
-    events: list[_Event], categories: dict[str, int], base_ns: int, names: dict[str, int], losses: Counter[str],
-    *, on_device: bool,
-) -> Spans:  # fmt: skip
-    ts = np.array([_float(event.ts) for event in events], np.float64)
-    dur = np.array([_float(event.dur) for event in events], np.float64)
+    events: list[_Event],
+    categories: dict[str, int],
+    base_ns: int,
+    names: dict[str, int],
+    losses: Counter[str],
+    *,
+    on_device: bool,
+) -> Spans:
+    ts, dur = (_floats([getattr(event, field) for event in events]) for field in ("ts", "dur"))
     timed = np.isfinite(ts) & np.isfinite(dur)
     absurd = timed & ((dur < 0) | (dur > MAX_DURATION_NS / 1000))
     zero = timed & ~absurd & (ts <= 0)
@@ -180,44 +187,56 @@ def _spans(
             losses[kind] += int(mask.sum())
     kept = np.flatnonzero(timed & ~absurd & ~zero)
     start = np.rint(ts[kept] * 1000).astype(np.int64) + base_ns
-    kept, start = kept[order := np.argsort(start, kind="stable")], start[order]
+    order = np.argsort(start, kind="stable")
+    start, kept = start[order], kept[order]
     chosen = [events[row] for row in kept]
-    args = [event.args or _Args() for event in chosen]
-
-    def column(values: list[int]) -> Int64:
-        return np.array(values, np.int64)
-
+    args = [event.args or _NO_ARGS for event in chosen]
+    threads = _ints([event.tid for event in chosen])
     return Spans(
-        name=column([names.setdefault(str(event.name), len(names)) for event in chosen]).astype(np.int32),
+        name=np.array([names.setdefault(str(event.name), len(names)) for event in chosen], np.int32),
         start_ns=start,
         end_ns=start + np.rint(dur[kept] * 1000).astype(np.int64),
-        row=column([_int(arg.device, _int(event.pid)) if on_device else _int(event.tid)
-                    for event, arg in zip(chosen, args, strict=True)]),
-        stream=column([_int(arg.stream, _int(event.tid)) if on_device else 0
-                       for event, arg in zip(chosen, args, strict=True)]),
-        correlation=column([_int(arg.correlation) for arg in args]),
-        external_id=column([_int(arg.external_id, _int(arg.external_id_legacy)) for arg in args]),
-        category=column([categories[event.cat or ""] for event in chosen]).astype(np.int32),
-    )  # fmt: skip
+        row=_ints([arg.device for arg in args], _ints([event.pid for event in chosen])) if on_device else threads,
+        stream=_ints([arg.stream for arg in args], threads) if on_device else np.zeros(len(chosen), np.int64),
+        correlation=_ints([arg.correlation for arg in args]),
+        external_id=_ints([arg.external_id for arg in args], _ints([arg.external_id_legacy for arg in args])),
+        category=np.array([categories[event.cat or ""] for event in chosen], np.int32),
+    )
+
+
+def _floats(values: list[_Loose]) -> Float64:
+    """A column of numbers, NaN where a value is missing or no number."""
+    if set(map(type, values)) <= {float, int}:
+        return np.array(values, np.float64)
+    return np.array([_float(value) for value in values], np.float64)
+
+
+def _ints(values: list[_Loose], default: Int64 | None = None) -> Int64:
+    """A column of ids, with a default for the values that are none: missing, beyond int64, words without a number."""
+    fallback = np.zeros(len(values), np.int64) if default is None else default
+    if set(map(type, values)) == {type(None)}:
+        return fallback
+    if set(map(type, values)) <= {int} and (not values or max(values) < 1 << 63):  # type: ignore[type-var,operator]
+        return np.array(values, np.int64)
+    ids = [_id(value) for value in values]
+    return np.array([other if mine is None else mine for mine, other in zip(ids, fallback.tolist(), strict=True)])
 
 
 def _float(value: _Loose) -> float:
-    if type(value) is float:
-        return value
     try:
         return float("nan" if value is None else value)
     except ValueError:
         return float("nan")
 
 
-def _int(value: _Loose, default: int = 0) -> int:
-    """An id: as it is, out of a string such as ``stream 7``, or the default; ids beyond int64 are no ids."""
-    if type(value) is int:
-        return value if -(1 << 63) <= value < 1 << 63 else default
+def _id(value: _Loose) -> int | None:
     if isinstance(value, str):
         digits = value.rpartition(" ")[2]
-        return int(digits) if digits.isdecimal() and len(digits) < 19 else default  # noqa: PLR2004 - digits of int64
-    return default
+        value = int(digits) if digits.isdecimal() and len(digits) <= _INT64_DIGITS else None
+    return value if isinstance(value, int) and -(1 << 63) <= value < 1 << 63 else None
+
+
+_INT64_DIGITS = 19
 
 
 def _devices(document: _Document, device: Spans) -> dict[int, Device]:
@@ -250,8 +269,8 @@ def _products(events: list[_Event]) -> tuple[MatrixProduct, ...]:
     """Shapes of the matrix products, for the operators that recorded them."""
     found = []
     for event in events:
-        if event.cat == "cpu_op" and event.args:
-            external_id = _int(event.args.external_id)
+        if event.cat == "cpu_op" and event.name in OPERATORS and event.args:
+            external_id = _id(event.args.external_id) or 0
             product = matrix_product(str(event.name), bytes(event.args.dims), bytes(event.args.types), external_id)
             if product:
                 found.append(product)
