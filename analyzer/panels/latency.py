@@ -1,0 +1,93 @@
+"""How long people waited, window by window: p50, p95 and p99 in three strengths of one hue.
+
+The scale is logarithmic. A line is an order statistic of requests whose latencies are each known. A box is all
+that a histogram's buckets can say: the percentile lies somewhere inside it; ▲ marks one above the last bucket.
+Pointing shows the interval and the count. Shaded: a profiler was tracing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from analyzer import drawing, theme
+from analyzer._steps import add_boxes, add_steps
+from analyzer.formatting import count, duration, interval
+from analyzer.panels import View
+from analyzer.schema import LatencyStats, LatencyWindow, Percentile
+
+TITLE = "Tail latency"
+ORDER = 10
+KIND = "run"
+PAGE = "latency"
+
+_MEASURES = {"ttft_s": "first token", "tpot_s": "per output token", "e2e_latency_s": "end to end"}
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One percentile of one measure in one window."""
+
+    start_s: float
+    end_s: float
+    stats: LatencyStats
+    found: Percentile
+
+
+def figure(view: View) -> go.Figure:
+    """One row a measure that has statistics, on the run's time axis."""
+    windows = view.analysis.latency.windows if view.analysis.latency else ()
+    known = [measure for measure in _MEASURES if _points(windows, measure, 0.5)]
+    if not known:
+        return theme.nothing("neither requests nor latency histograms were recorded")
+    drawn = drawing.timeline(view, [_MEASURES[measure] for measure in known], height=60 + 165 * len(known))
+    drawing.captures(drawn, view.events)
+    for row, measure in enumerate(known):
+        for q, colour in theme.PERCENTILES.items():
+            _draw(drawn, _points(windows, measure, q), theme.Measure(measure, f"p{q * 100:.0f}", colour), row)
+    return drawn.update_yaxes(type="log", tickformat="~s", ticksuffix="s", nticks=5)
+
+
+def _points(windows: Sequence[LatencyWindow], measure: str, q: float) -> list[_Point]:
+    found = ((window, window.stat(measure)) for window in windows)
+    return [
+        _Point(window.start_s, window.end_s, stats, percentile)
+        for window, stats in found
+        if stats is not None and stats.n > 0
+        for percentile in stats.percentiles
+        if percentile.q == q
+    ]
+
+
+def _draw(drawn: go.Figure, points: Sequence[_Point], measure: theme.Measure, row: int) -> None:
+    """One percentile of one measure: a staircase where requests are known, boxes where only buckets are."""
+    exact = [point for point in points if point.stats.origin == "requests"]
+    coarse = [point for point in points if point.stats.origin == "histogram"]
+    named = any(trace.name == measure.label for trace in drawn.data)
+    add_steps(
+        drawn,
+        exact,
+        lambda point: point.found.value_s,
+        words=_words,
+        measure=measure,
+        axis=drawing.axis(row),
+        legend=not named,
+    )
+    add_boxes(
+        drawn,
+        coarse,
+        lambda point: (point.found.low_s, point.found.high_s) if point.found.low_s else None,
+        words=_words,
+        measure=measure,
+        axis=drawing.axis(row),
+        legend=not named and not exact,
+    )
+
+
+def _words(point: _Point) -> str:
+    between = interval(point.found.low_s, point.found.high_s)
+    of = f"n {count(point.stats.n)}"
+    if point.stats.origin == "histogram":
+        return f"{between}, {of}, from buckets"
+    note = f", {theme.safe(point.found.note)}" if point.found.note else ""
+    return f"{duration(point.found.value_s)} ({between}), {of}{note}"

@@ -1,0 +1,56 @@
+"""Who was being served and who was waiting; beneath, how long a newcomer waits by Little's law.
+
+Waiting above zero while the GPU has room means that the scheduler, not the hardware, is the limit. The
+delay is an estimate, waiting over the rate of completion: it needs no request to finish before it shows a
+jam.
+"""
+
+from operator import attrgetter
+
+import plotly.graph_objects as go
+
+from analyzer import drawing, theme
+from analyzer._steps import add_steps
+from analyzer.formatting import duration, number
+from analyzer.panels import View
+
+TITLE = "Queue"
+ORDER = 20
+KIND = "run"
+PAGE = "latency"
+
+_RUNNING = theme.Measure("requests_running", "running", theme.LINE)
+_WAITING = theme.Measure("requests_waiting", "waiting", theme.SECOND_LINE)
+_DELAY = theme.Measure("queue_delay_s", "queue delay", theme.PERCENTILES[0.99])
+
+
+def figure(view: View) -> go.Figure:
+    """Requests above, queue delay beneath, on the run's time axis."""
+    drawn = drawing.timeline(view, ["requests", "queue delay"], height=300)
+    drawing.captures(drawn, view.events)
+    _draw_requests(drawn, view, _RUNNING)
+    _draw_requests(drawn, view, _WAITING)
+    counted = len(drawn.data)
+    windows = view.analysis.latency.windows if view.analysis.latency else ()
+    add_steps(
+        drawn,
+        windows,
+        attrgetter(_DELAY.quantity),
+        words=lambda window: f"{duration(window.queue_delay_s)} (estimate)",
+        measure=_DELAY,
+        axis="y2",
+    )
+    if not drawn.data:
+        return theme.nothing("the engine reported neither running nor waiting requests")
+    if len(drawn.data) == counted:
+        drawing.silence(drawn, "no request was completed, so the delay cannot be estimated", row=1)
+    drawn.update_yaxes(rangemode="tozero")
+    return drawn.update_layout(yaxis2={"tickformat": "~s", "ticksuffix": "s"})
+
+
+def _draw_requests(drawn: go.Figure, view: View, measure: theme.Measure) -> None:
+    if drawing.add_samples(drawn, view.samples.get("serving"), measure, template="%{y:.3~f}"):
+        return
+    value = attrgetter(measure.quantity)
+    windows = view.analysis.latency.windows if view.analysis.latency else ()
+    add_steps(drawn, windows, value, words=lambda window: number(value(window)), measure=measure)
