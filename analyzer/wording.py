@@ -61,9 +61,7 @@ def plain(text: str, limit: int = _LONGEST) -> str:
     'red line'
     """
     spaced = re.sub(r"\s+", " ", _ESCAPE.sub("", text[: 4 * limit]))
-    safe = "".join(
-        char for char in spaced if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
-    )
+    safe = "".join(char for char in spaced if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"})
     return safe if len(safe) <= limit and len(text) <= 4 * limit else f"{safe[: limit - 1]}…"
 
 
@@ -117,3 +115,15 @@ def quantity(measure: str, value: float | None, missing: str = MISSING) -> str:
         if measure.endswith(suffix):
             return write(value, missing)
     return number(value, missing=missing)
+
+
+def figure(value: float | None, unit: str, missing: str = MISSING) -> str:
+    """A value with its unit, written as the unit asks for.
+
+    >>> figure(0.42, "ratio"), figure(18.2e-6, "s"), figure(92, "requests")
+    ('42 %', '18.2 µs', '92 requests')
+    """
+    writers = {"ratio": percent, "s": duration, "usd": money}
+    if unit in writers:
+        return writers[unit](value, missing)
+    return number(value, plain(unit, 20), missing)

@@ -60,7 +60,7 @@ def share(bottleneck: str = "host_overhead", part: float = 0.62, **fields: Any) 
         "share": part,
         "recoverable_s": part * 0.7,
         "gain_ceiling_ratio": 1 / (1 - part * 0.7),
-        "evidence": (fact(), fact(measure="median launch gap, s", value=18.2e-6, threshold="> 10 µs")),
+        "evidence": (fact(), fact(measure="median launch gap", value=18.2e-6, threshold="> 10 µs", unit="s")),
         "remedy": f"Turn on CUDA graphs: they launch a whole step at once ({bottleneck}).",
     }
     return Share(**defaults | fields)
@@ -91,9 +91,7 @@ def verdict(**fields: Any) -> Verdict:
 
 
 def abstention(reason: str = "no kernel ran in the window") -> Verdict:
-    unknown = share(
-        "unknown", 1.0, recoverable_s=0.0, gain_ceiling_ratio=None, evidence=(), remedy="Trace under load."
-    )
+    unknown = share("unknown", 1.0, recoverable_s=0.0, gain_ceiling_ratio=None, evidence=(), remedy="Trace under load.")
     return Verdict(bottleneck="unknown", confidence=0.0, abstained=reason, shares=(unknown,))
 
 
@@ -233,9 +231,7 @@ def trace_analysis(**fields: Any) -> Analysis:
                 mean_s=0.06 / 2240,
                 share=0.3,
             ),
-            kernel(
-                "Memcpy HtoD", family="copy", count=140, total_s=0.01, mean_s=7.1e-5, share=0.05, bound=None
-            ),
+            kernel("Memcpy HtoD", family="copy", count=140, total_s=0.01, mean_s=7.1e-5, share=0.05, bound=None),
         ),
         "latency": None,
         "cost": None,
@@ -264,9 +260,7 @@ def run_analysis(**fields: Any) -> Analysis:
             bottleneck="batching",
             shares=(share("batching", 0.7), share("memory_bandwidth", 0.3)),
             phases=tuple(verdict_window(name, index) for index, name in enumerate(_PHASES)),
-            windows=tuple(
-                replace(window, start_s=START_S + 5 * i, end_s=START_S + 5 * i + 5) for i in range(8)
-            ),
+            windows=tuple(replace(window, start_s=START_S + 5 * i, end_s=START_S + 5 * i + 5) for i in range(8)),
         ),
         "budget": Budget(
             span_s=40.0,

@@ -3,7 +3,7 @@
 A plugin defines the names in ``CONTRACT``:
 
 - ``SUFFIX``: the ending of a file of this format, such as ``.html``.
-- ``write(analyses, out, full)``: write the analyses to a text stream; ``full`` asks for everything where the
+- ``write(analyses, out, *, full)``: write the analyses to a text stream; ``full`` asks for everything where the
   default leaves something out.
 """
 

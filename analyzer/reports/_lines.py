@@ -1,0 +1,139 @@
+"""The sentences of a report: what was analysed, what holds it back, what to try, where the time and the money went."""
+
+from collections import Counter
+
+from analyzer.bottlenecks import bottleneck
+from analyzer.formatting import count, duration, gain, money, number, per_thousand, percent
+from analyzer.reports._run_tables import ACTIVITY, brief, percentile
+from analyzer.schema import Analysis, Cost, DeviceBudget, Share, Verdict
+from analyzer.wording import label, plain
+
+#: With more devices the lines speak of all of them at once.
+_DEVICES_APART = 2
+
+
+def source(analysis: Analysis) -> str:
+    """What was analysed: ``vllm_h200 · run of 1 min 35 s · 1 × NVIDIA H200 · vllm 0.23.0``."""
+    it = analysis.source
+    gpus = (f"{n} × {plain(name, 40)}" for name, n in Counter(it.gpus).items())
+    words = (plain(it.name, 60), f"{it.kind} of {duration(it.duration_s)}", *gpus, plain(it.engine or "", 40))
+    return " · ".join(word for word in words if word)
+
+
+def verdict(found: Verdict) -> str:
+    """What holds the source back and how sure that is, or why that cannot be told."""
+    if found.abstained is not None:
+        return f"cannot tell: {plain(found.abstained)}"
+    words = [bottleneck(found.bottleneck).title, f"confidence {found.confidence:.2f}"]
+    if found.runner_up:
+        words.append(f"runner-up {bottleneck(found.runner_up).title}")
+    return " · ".join(words)
+
+
+def headline(found: Verdict) -> Share | None:
+    """The share that the verdict names."""
+    return next((share for share in found.shares if share.bottleneck == found.bottleneck), None)
+
+
+def remedy(share: Share) -> str:
+    """What to try first, and the most it could bring."""
+    ceiling = share.gain_ceiling_ratio
+    most = f" At most {gain(ceiling)} the throughput." if ceiling is not None and share.recoverable_s > 0 else ""
+    return f"{plain(share.remedy)}{most}"
+
+
+def budget(analysis: Analysis) -> list[str]:
+    """Where the time of the devices went: a line a GPU, or one for many; of a run, the means of its GPUs."""
+    if analysis.budget is None:
+        return []
+    devices = analysis.budget.devices
+    if devices and len(devices) <= _DEVICES_APART:
+        return [f"GPU {device.device}: {_device(device)}" for device in devices]
+    if devices:
+        ratios = sorted(device.busy_ratio for device in devices)
+        idlest = min(devices, key=lambda device: device.busy_ratio)
+        return [
+            f"{len(devices)} GPUs: busy {percent(ratios[0])} to {percent(ratios[-1])}",
+            f"GPU {idlest.device}, the idlest: {_device(idlest)}",
+        ]
+    means = [{name: gpu.means.get(name) for name in ACTIVITY} for gpu in analysis.budget.gpus]
+    known = {name: [v for mean in means if (v := mean[name]) is not None] for name in ACTIVITY}
+    words = [f"{_activity(name)} {percent(sum(v) / len(v))}" for name, v in known.items() if v]
+    return [" · ".join(words)] if words else []
+
+
+def _activity(name: str) -> str:
+    return "NVML “utilization”" if name == "gpu_utilization_ratio" else label(name).removesuffix(" active")
+
+
+def _device(device: DeviceBudget) -> str:
+    if not device.span_s:
+        return "no time observed"
+    parts = (
+        ("compute", device.compute_s),
+        ("exposed communication", device.exposed_communication_s),
+        ("exposed copies", device.exposed_copy_s),
+        ("launched late", device.idle_launch_s),
+        ("device waits", device.idle_device_s),
+    )
+    words = [f"{name} {percent(seconds / device.span_s)}" for name, seconds in parts if seconds]
+    return f"busy {percent(device.busy_ratio)} · {' · '.join(words)}"
+
+
+def steps(analysis: Analysis) -> list[str]:
+    """The LLM steps of a trace: ``70 decode steps of 6.40 ms, batch 32``."""
+    return [
+        f"{count(group.count)} {plain(group.phase, 20)} steps of {duration(group.duration_p50_s)}, "
+        f"batch {number(group.batch_p50)}, {number(group.tokens_per_s)} tokens/s"
+        for group in (analysis.steps.groups if analysis.steps else ())
+    ]
+
+
+def latency(analysis: Analysis) -> str:
+    """The tail of the whole run: TTFT at three percentiles, TPOT at its median."""
+    if analysis.latency is None:
+        return ""
+    overall = analysis.latency.overall
+    words = []
+    for measure, quantiles in (("ttft_s", (0.5, 0.95, 0.99)), ("tpot_s", (0.5,))):
+        if overall.stat(measure) is not None:
+            figures = " / ".join(brief(percentile(overall, measure, q)) for q in quantiles)
+            names = "/".join(f"p{100 * q:.0f}" for q in quantiles)
+            words.append(f"{label(measure)} {names} {figures}")
+    return " · ".join(words)
+
+
+def cost(found: Cost | None) -> list[str]:
+    """What a thousand inferences cost, and at which price; the reason where that cannot be said."""
+    if found is None:
+        return []
+    whole = found.overall
+    if whole.usd_per_1000 is None:
+        return [f"no cost: {plain(whole.reason or 'nothing to divide by')}"]
+    words = [per_thousand(whole.usd_per_1000)]
+    if whole.usd_per_1000_busy is not None:
+        words.append(f"{money(whole.usd_per_1000_busy)} when busy")
+    if whole.usd_per_million_tokens is not None:
+        words.append(f"{money(whole.usd_per_million_tokens)} / M tokens")
+    if whole.joules_per_request is not None:
+        words.append(f"{number(whole.joules_per_request)} J each")
+    return [" · ".join(words), *price(found)]
+
+
+def price(found: Cost) -> list[str]:
+    """The price that was used, with its source and its age."""
+    it = found.price
+    if it is None:
+        return []
+    origin = " ".join(dict.fromkeys(plain(word, 60) for word in (it.provider, it.market, it.region, it.read_on)))
+    return [f"at {money(it.usd_per_gpu_hour)} / hour × {found.gpus} {plain(it.gpu, 40)}: {origin}"]
+
+
+def quality(analysis: Analysis) -> list[str]:
+    """How much of what should be there is there, and what a reader must know before trusting the figures."""
+    lost = sum(loss.count for loss in analysis.quality.losses)
+    left_out = f" · {count(lost)} items left out" if lost else ""
+    return [
+        f"evidence covers {percent(analysis.quality.coverage)} of the time{left_out}",
+        *(plain(note) for note in analysis.quality.notes),
+    ]

@@ -1,0 +1,179 @@
+"""The tables of an analysis: one set for the terminal and the web page, in the order of the questions."""
+
+from collections.abc import Iterable, Sequence
+
+from analyzer.formatting import MISSING, count, duration, gain, money, number, percent
+from analyzer.reports._grid import Grid, class_name, columns
+from analyzer.reports._run_tables import brief, costs, latency, overview, percentile
+from analyzer.schema import Analysis, Share
+from analyzer.wording import figure, kernel_name, label, plain, quantity
+
+
+def every(analysis: Analysis) -> list[Grid]:
+    """All tables that have something to show."""
+    grids = [shares(analysis), evidence(analysis.verdict.shares), devices(analysis), steps(analysis), kernels(analysis)]
+    grids += [overview(analysis, "phases"), gpus(analysis)]
+    if analysis.latency is not None:
+        grids.append(latency([analysis.latency.overall, *analysis.latency.phases]))
+    if analysis.cost is not None:
+        grids.append(costs([analysis.cost.overall, *analysis.cost.phases]))
+    grids += [overview(analysis, "windows"), losses(analysis)]
+    return [grid for grid in grids if grid.rows]
+
+
+def sources(analyses: Sequence[Analysis]) -> Grid:
+    """Several sources side by side, one row each."""
+    return Grid(
+        title="Sources",
+        columns=columns("source", "@bottleneck", ">conf.", ">busy", ">at most", ">TTFT p99", ">$/1,000"),
+        rows=tuple(_source(analysis) for analysis in analyses),
+    )
+
+
+def _source(analysis: Analysis) -> tuple[str, ...]:
+    verdict, budget, cost = analysis.verdict, analysis.budget, analysis.cost
+    share = next((share for share in verdict.shares if share.bottleneck == verdict.bottleneck), None)
+    overall = analysis.latency.overall if analysis.latency else None
+    abstained = verdict.abstained is not None
+    return (
+        plain(analysis.source.name, 60),
+        "? cannot tell" if abstained else class_name(verdict.bottleneck),
+        MISSING if abstained else f"{verdict.confidence:.2f}",
+        percent(budget.busy_s / budget.span_s) if budget and budget.span_s else MISSING,
+        gain(share.gain_ceiling_ratio) if share and not abstained else MISSING,
+        brief(percentile(overall, "ttft_s", 0.99)),
+        money(cost.overall.usd_per_1000 if cost else None),
+    )
+
+
+def evidence(shares: Iterable[Share]) -> Grid:
+    """What was measured for the classes, what it is held against, and where it was read."""
+    return Grid(
+        title="Evidence",
+        columns=columns("@class", "evidence", ">value", "what would change the conclusion", "read in"),
+        rows=tuple(
+            (
+                class_name(share.bottleneck),
+                plain(label(fact.measure)),
+                figure(fact.value, fact.unit, "not observed"),
+                plain(fact.threshold),
+                plain(fact.where),
+            )
+            for share in shares
+            for fact in share.evidence
+        ),
+    )
+
+
+def shares(analysis: Analysis) -> Grid:
+    """Every class's part of the wall time, and what could be won back."""
+    return Grid(
+        title="Where the time went",
+        columns=columns("@class", ">share", ">recoverable", ">at most", "first thing to try"),
+        rows=tuple(
+            (
+                class_name(share.bottleneck),
+                percent(share.share),
+                duration(share.recoverable_s),
+                gain(share.gain_ceiling_ratio),
+                plain(share.remedy),
+            )
+            for share in analysis.verdict.shares
+        ),
+    )
+
+
+def devices(analysis: Analysis) -> Grid:
+    """A trace's time by device; the parts of a row add up to its span."""
+    return Grid(
+        title="Time by GPU",
+        columns=columns(
+            ">GPU",
+            ">span",
+            ">compute",
+            ">exposed communication",
+            ">exposed copies",
+            ">idle: late launches",
+            ">idle: device waits",
+        ),
+        rows=tuple(
+            (
+                str(device.device),
+                duration(device.span_s),
+                *(
+                    percent(part / device.span_s) if device.span_s else MISSING
+                    for part in (
+                        device.compute_s,
+                        device.exposed_communication_s,
+                        device.exposed_copy_s,
+                        device.idle_launch_s,
+                        device.idle_device_s,
+                    )
+                ),
+            )
+            for device in (analysis.budget.devices if analysis.budget else ())
+        ),
+    )
+
+
+def gpus(analysis: Analysis) -> Grid:
+    """A run's mean readings, one row a quantity, one column a GPU."""
+    found = analysis.budget.gpus if analysis.budget else ()
+    names = tuple(dict.fromkeys(name for gpu in found for name in gpu.means))
+    return Grid(
+        title="GPU readings, means",
+        columns=columns("quantity", *(f">GPU {gpu.device}" for gpu in found)),
+        rows=tuple(
+            (label(name), *(quantity(name, gpu.means.get(name), "not read") for gpu in found))
+            for name in names
+            if any(gpu.means.get(name) is not None for gpu in found)
+        ),
+    )
+
+
+def steps(analysis: Analysis) -> Grid:
+    """The LLM steps of a trace by phase of work; durations, batches and tokens are medians."""
+    return Grid(
+        title="Steps, medians",
+        columns=columns("work", ">steps", ">duration", ">batch", ">tokens", ">tokens/s"),
+        rows=tuple(
+            (
+                plain(group.phase),
+                count(group.count),
+                duration(group.duration_p50_s),
+                number(group.batch_p50),
+                number(group.tokens_p50),
+                number(group.tokens_per_s),
+            )
+            for group in (analysis.steps.groups if analysis.steps else ())
+        ),
+    )
+
+
+def kernels(analysis: Analysis, limit: int | None = None) -> Grid:
+    """The kernels by the time they took, names without their templates."""
+    return Grid(
+        title="Kernels by time",
+        columns=columns(">share", ">total", ">count", ">mean", "family", "bound", "kernel"),
+        rows=tuple(
+            (
+                percent(kernel.share),
+                duration(kernel.total_s),
+                count(kernel.count),
+                duration(kernel.mean_s),
+                plain(kernel.family, 20),
+                plain(kernel.bound or "not known", 20),
+                kernel_name(kernel.name, 80),
+            )
+            for kernel in (analysis.kernels or ())[:limit]
+        ),
+    )
+
+
+def losses(analysis: Analysis) -> Grid:
+    """What the importer could not use."""
+    return Grid(
+        title="Left out",
+        columns=columns("what", ">count", "why"),
+        rows=tuple((plain(label(loss.kind)), count(loss.count), plain(loss.note)) for loss in analysis.quality.losses),
+    )

@@ -1,0 +1,152 @@
+"""The answer on a terminal: verdict, evidence, remedy, latency, cost; one screen of 80 × 24 unless asked for more."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from analyzer.reports import _lines as lines
+from analyzer.reports import _run_tables as run_tables
+from analyzer.reports import _tables as tables
+from analyzer.reports._grid import Grid
+from analyzer.reports._terminal import bar, chip, console, legend, table
+from analyzer.schema import Analysis
+
+SUFFIX = ".txt"
+
+_LATENCY_COLUMNS = ("measure", "n", "p50", "p95", "p99")
+_MORE = "Name one of them for its evidence, or add --full to see everything."
+#: A screen of 24 lines less the prompt.
+_SCREEN_LINES = 23
+
+
+class _Room(NamedTuple):
+    """How much a screen shows."""
+
+    facts: int
+    rows: int
+    wrap: bool
+
+
+#: Tried in turn until the screen is not overrun.
+_ROOMS = (
+    _Room(5, 12, wrap=True),
+    _Room(3, 8, wrap=True),
+    _Room(3, 8, wrap=False),
+    _Room(2, 8, wrap=False),
+    _Room(2, 5, wrap=False),
+)
+
+
+def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:
+    """Write one screen, or with ``full`` everything; several sources share one table."""
+    terminal = console(out)
+    # Captured, so that a reader who goes away is noticed by whoever opened the stream.
+    with terminal.capture() as captured:
+        if full:
+            for analysis in analyses:
+                terminal.print(_everything(analysis, terminal.width))
+        elif len(analyses) == 1:
+            terminal.print(_screen(analyses[0], terminal))
+        else:
+            terminal.print(table(tables.sources(analyses)), Text(), Text(_MORE, style="dim"), sep="\n")
+    text = captured.get()
+    out.write("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+
+
+def _screen(analysis: Analysis, terminal: Console) -> RenderableType:
+    for room in _ROOMS:
+        shown = _summary(analysis, terminal.width, room)
+        if len(terminal.render_lines(shown, pad=False)) <= _SCREEN_LINES:
+            break
+    return shown
+
+
+def _summary(analysis: Analysis, width: int, room: _Room) -> Group:
+    said = _said()
+    headline = lines.headline(analysis.verdict)
+    if headline is not None:
+        grid = tables.evidence([headline])
+        titles = [column.title for column in grid.columns[1 : None if room.wrap else -1]]
+        if grid.rows:
+            said.add_row("because", table(grid.head(room.facts), wrap=room.wrap, only=titles, header=False))
+        _say(said, "try", lines.remedy(headline))
+    if not run_tables.parts(analysis, "phases"):
+        _say(said, _time(analysis), *lines.budget(analysis))
+    _say(said, "steps", *lines.steps(analysis))
+    _say(said, "latency", lines.latency(analysis))
+    _say(said, "cost", *lines.cost(analysis.cost))
+    _say(said, "quality", *lines.quality(analysis)[: 4 if room.wrap else 2], cut=not room.wrap)
+    return Group(*_head(analysis, width), Text(), said, *_details(analysis, room))
+
+
+def _head(analysis: Analysis, width: int) -> list[RenderableType]:
+    """What was analysed, the verdict, and the bar of shares."""
+    found = analysis.verdict
+    name = found.bottleneck if found.abstained is None else "unknown"
+    blocks: list[RenderableType] = [
+        _line(lines.source(analysis)),
+        Text.assemble(chip(name), " ", (lines.verdict(found), "bold")),
+    ]
+    if found.shares:
+        blocks += [bar(found.shares, width), legend(found.shares, width)]
+    return blocks
+
+
+def _details(analysis: Analysis, room: _Room) -> list[RenderableType]:
+    """The table beneath: the phases of a run, else its latency; the kernels of a trace."""
+    phases = run_tables.overview(analysis, "phases")
+    kernels = tables.kernels(analysis)
+    if phases.rows:
+        # The first line of its header is nearly empty: no blank line is needed above it.
+        return _some(phases, room, "phases")
+    if kernels.rows:
+        return [Text(), *_some(kernels, room, "kernels", ("share", "total", "count", "bound", "kernel"))]
+    if analysis.latency is not None:
+        return [Text(), table(run_tables.latency([analysis.latency.overall]), only=_LATENCY_COLUMNS)]
+    return []
+
+
+def _some(grid: Grid, room: _Room, what: str, only: Sequence[str] | None = None) -> list[RenderableType]:
+    hidden = len(grid.rows) - room.rows
+    more = [Text(f"and {hidden} more {what}: --full", style="dim")] if hidden > 0 else []
+    return [table(grid.head(room.rows), gap=1, only=only), *more]
+
+
+def _everything(analysis: Analysis, width: int) -> Group:
+    said = _said()
+    headline = lines.headline(analysis.verdict)
+    _say(said, "try", lines.remedy(headline) if headline else "")
+    _say(said, _time(analysis), *lines.budget(analysis))
+    _say(said, "latency", lines.latency(analysis))
+    _say(said, "cost", *lines.cost(analysis.cost))
+    _say(said, "quality", *lines.quality(analysis))
+    blocks: list[RenderableType] = [Rule(style="dim"), *_head(analysis, width), Text(), said]
+    for grid in tables.every(analysis):
+        blocks += [Text(), Text(grid.title, style="bold"), table(grid, wrap=True)]
+    return Group(*blocks)
+
+
+def _said() -> Table:
+    """An empty list of paragraphs, each behind its topic."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column()
+    return made
+
+
+def _say(said: Table, topic: str, *paragraphs: str, cut: bool = False) -> None:
+    for index, paragraph in enumerate(paragraph for paragraph in paragraphs if paragraph):
+        said.add_row("" if index else topic, Text(paragraph, no_wrap=cut, overflow="ellipsis"))
+
+
+def _time(analysis: Analysis) -> str:
+    return "GPU" if analysis.source.kind == "run" else "time"
+
+
+def _line(text: str) -> Text:
+    """One line, cut where the screen ends."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
