@@ -129,7 +129,7 @@ def _decode(path: Path, text: bytes) -> _Document:
         return msgspec.json.decode(text, type=_Document)
     except msgspec.ValidationError as error:
         raise UserError(f"{path} is JSON but not a profiler trace ({error})") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not whole JSON ({error}): copy or record it again") from error
 
 
