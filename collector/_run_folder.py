@@ -146,7 +146,9 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    except sqlite3.OperationalError as error:
+    except (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.InterfaceError):
+        raise
+    except sqlite3.Error as error:
         raise UserError(f"{path}: cannot be written ({error}); make room on the disk or choose another") from error
 
 

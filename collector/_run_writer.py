@@ -142,8 +142,9 @@ class RunWriter:
         self._closed = True
         try:
             self.flush()
-            # A reader that is still there keeps its files; the folder then reads as a live one does.
+            # A reader that is still there keeps the files of the WAL; emptied, they need not be read.
             with suppress(sqlite3.OperationalError):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self._connection.execute("PRAGMA journal_mode = DELETE")
         finally:
             self._connection.close()
@@ -244,9 +245,9 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
         # Where the disk failed, SQLite may have rolled back by itself.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
