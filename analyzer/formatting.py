@@ -132,7 +132,7 @@ def per_thousand(usd: float | None, missing: str = MISSING) -> str:
 
 
 def interval(low: float | None, high: float | None, missing: str = MISSING) -> str:
-    """An interval of durations, in one unit where both ends have the same; an open end is said to be open.
+    """An interval of durations, in one unit where both ends have the same; an open end, or zero, is left out.
 
     >>> interval(1.62, 1.71), interval(0.9, 1.1), interval(20, None), interval(None, 0.001)
     ('1.62–1.71 s', '900 ms – 1.10 s', '> 20 s', '< 1 ms')
@@ -141,11 +141,11 @@ def interval(low: float | None, high: float | None, missing: str = MISSING) -> s
         return missing
     if high is None or not math.isfinite(high):
         return f"> {duration(low)}"
-    if low is None or not math.isfinite(low):
-        return f"< {duration(high)}"
     left, right = duration(low), duration(high)
     if left == right:
         return right
+    if not low or not math.isfinite(low):
+        return f"< {right}"
     same_unit = left.rpartition(" ")[2] == right.rpartition(" ")[2] and "min" not in left + right
     return f"{left.rpartition(' ')[0]}–{right}" if same_unit else f"{left} – {right}"
 

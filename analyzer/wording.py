@@ -100,7 +100,7 @@ def label(measure: str) -> str:
     >>> label("dram_active_ratio"), label("ttft_s"), label("requests_per_s")
     ('DRAM active', 'TTFT', 'requests')
     """
-    name = plain(measure, 60)
+    name = plain(measure)
     stem = next((name.removesuffix(suffix) for suffix, _ in _UNITS if name.endswith(suffix)), name)
     return " ".join(_WORDS.get(word, word) for word in stem.split("_"))
 

@@ -10,13 +10,9 @@ Paths: TypeAlias = Annotated[
     typer.Argument(metavar="PATH", help="Run folders, trace files, or folders of them.", show_default=False),
 ]
 Host: TypeAlias = Annotated[str, typer.Option(help="Address to listen on.")]
-Port: TypeAlias = Annotated[
-    int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
-]
+Port: TypeAlias = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
 Browser: TypeAlias = Annotated[bool, typer.Option(help="Open the page in a browser.")]
 Price: TypeAlias = Annotated[
     float | None,
-    typer.Option(
-        help="Dollars per GPU-hour, in place of the list price.", min=0, metavar="USD", show_default=False
-    ),
+    typer.Option(help="Dollars per GPU-hour, in place of the list price.", min=0, metavar="USD", show_default=False),
 ]

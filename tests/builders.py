@@ -2,7 +2,6 @@
 
 Every builder takes the fields of its dataclass as keywords and fills the rest with plausible figures.
 """
-# ruff: noqa: ANN401 - a builder takes any field of its dataclass
 
 from dataclasses import replace
 from typing import Any

@@ -1,11 +1,12 @@
 """The sentences of a report: what was analysed, what holds it back, what to try, where the time and the money went."""
 
 from collections import Counter
+from datetime import UTC, datetime
 
 from analyzer.bottlenecks import bottleneck
 from analyzer.formatting import count, duration, gain, money, number, per_thousand, percent
 from analyzer.reports._run_tables import ACTIVITY, brief, percentile
-from analyzer.schema import Analysis, Cost, DeviceBudget, Share, Verdict
+from analyzer.schema import Analysis, Cost, DeviceBudget, Verdict
 from analyzer.wording import label, plain
 
 #: With more devices the lines speak of all of them at once.
@@ -13,11 +14,28 @@ _DEVICES_APART = 2
 
 
 def source(analysis: Analysis) -> str:
-    """What was analysed: ``vllm_h200 · run of 1 min 35 s · 1 × NVIDIA H200 · vllm 0.23.0``."""
+    """What was analysed: ``run of 1 min 35 s · 1 × NVIDIA H200 · vllm 0.23.0``."""
     it = analysis.source
     gpus = (f"{n} × {plain(name, 40)}" for name, n in Counter(it.gpus).items())
-    words = (plain(it.name, 60), f"{it.kind} of {duration(it.duration_s)}", *gpus, plain(it.engine or "", 40))
+    words = (f"{it.kind} of {duration(it.duration_s)}", *gpus, plain(it.engine or "", 40))
     return " · ".join(word for word in words if word)
+
+
+def recorded(analysis: Analysis) -> str:
+    """When the source begins: ``2026-11-21 16:58:37 UTC``."""
+    return f"{datetime.fromtimestamp(analysis.source.started_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def topics(analysis: Analysis) -> list[tuple[str, list[str]]]:
+    """Everything that is said beneath a verdict, by topic; topics without a word are left out."""
+    said = [
+        ("GPU" if analysis.source.kind == "run" else "time", budget(analysis)),
+        ("steps", steps(analysis)),
+        ("latency", latency(analysis)),
+        ("cost", cost(analysis.cost)),
+        ("quality", quality(analysis)),
+    ]
+    return [(topic, paragraphs) for topic, paragraphs in said if paragraphs]
 
 
 def verdict(found: Verdict) -> str:
@@ -30,16 +48,14 @@ def verdict(found: Verdict) -> str:
     return " · ".join(words)
 
 
-def headline(found: Verdict) -> Share | None:
-    """The share that the verdict names."""
-    return next((share for share in found.shares if share.bottleneck == found.bottleneck), None)
-
-
-def remedy(share: Share) -> str:
-    """What to try first, and the most it could bring."""
+def remedy(found: Verdict) -> list[str]:
+    """What to try first against the named class, and the most it could bring."""
+    share = next((share for share in found.shares if share.bottleneck == found.bottleneck), None)
+    if share is None:
+        return []
     ceiling = share.gain_ceiling_ratio
     most = f" At most {gain(ceiling)} the throughput." if ceiling is not None and share.recoverable_s > 0 else ""
-    return f"{plain(share.remedy)}{most}"
+    return [f"{plain(share.remedy)}{most}"]
 
 
 def budget(analysis: Analysis) -> list[str]:
@@ -89,18 +105,16 @@ def steps(analysis: Analysis) -> list[str]:
     ]
 
 
-def latency(analysis: Analysis) -> str:
+def latency(analysis: Analysis) -> list[str]:
     """The tail of the whole run: TTFT at three percentiles, TPOT at its median."""
-    if analysis.latency is None:
-        return ""
-    overall = analysis.latency.overall
+    overall = analysis.latency.overall if analysis.latency else None
     words = []
     for measure, quantiles in (("ttft_s", (0.5, 0.95, 0.99)), ("tpot_s", (0.5,))):
-        if overall.stat(measure) is not None:
+        if overall is not None and overall.stat(measure) is not None:
             figures = " / ".join(brief(percentile(overall, measure, q)) for q in quantiles)
             names = "/".join(f"p{100 * q:.0f}" for q in quantiles)
             words.append(f"{label(measure)} {names} {figures}")
-    return " · ".join(words)
+    return [" · ".join(words)] if words else []
 
 
 def cost(found: Cost | None) -> list[str]:

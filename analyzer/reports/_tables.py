@@ -1,23 +1,40 @@
 """The tables of an analysis: one set for the terminal and the web page, in the order of the questions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from analyzer.formatting import MISSING, count, duration, gain, money, number, percent
 from analyzer.reports._grid import Grid, class_name, columns
 from analyzer.reports._run_tables import brief, costs, latency, overview, percentile
-from analyzer.schema import Analysis, Share
+from analyzer.schema import Analysis
 from analyzer.wording import figure, kernel_name, label, plain, quantity
 
 
-def every(analysis: Analysis) -> list[Grid]:
-    """All tables that have something to show."""
-    grids = [shares(analysis), evidence(analysis.verdict.shares), devices(analysis), steps(analysis), kernels(analysis)]
-    grids += [overview(analysis, "phases"), gpus(analysis)]
+def judged(analysis: Analysis) -> list[Grid]:
+    """The tables of the verdict: the evidence for what it names, then every class's share."""
+    return _filled(evidence(analysis, headline=True), shares(analysis))
+
+
+def measured(analysis: Analysis) -> list[Grid]:
+    """The tables beneath: where the time went, how long people waited, what it cost, what is missing."""
+    of_run = []
     if analysis.latency is not None:
-        grids.append(latency([analysis.latency.overall, *analysis.latency.phases]))
+        of_run.append(latency([analysis.latency.overall, *analysis.latency.phases]))
     if analysis.cost is not None:
-        grids.append(costs([analysis.cost.overall, *analysis.cost.phases]))
-    grids += [overview(analysis, "windows"), losses(analysis)]
+        of_run.append(costs([analysis.cost.overall, *analysis.cost.phases]))
+    return _filled(
+        devices(analysis),
+        steps(analysis),
+        overview(analysis, "phases"),
+        *of_run,
+        gpus(analysis),
+        evidence(analysis, headline=False),
+        kernels(analysis),
+        overview(analysis, "windows"),
+        losses(analysis),
+    )
+
+
+def _filled(*grids: Grid) -> list[Grid]:
     return [grid for grid in grids if grid.rows]
 
 
@@ -46,10 +63,11 @@ def _source(analysis: Analysis) -> tuple[str, ...]:
     )
 
 
-def evidence(shares: Iterable[Share]) -> Grid:
-    """What was measured for the classes, what it is held against, and where it was read."""
+def evidence(analysis: Analysis, *, headline: bool) -> Grid:
+    """What was measured, what it is held against, and where it was read: for the named class, or for the others."""
+    verdict = analysis.verdict
     return Grid(
-        title="Evidence",
+        title="Evidence" if headline else "Evidence for the other classes",
         columns=columns("@class", "evidence", ">value", "what would change the conclusion", "read in"),
         rows=tuple(
             (
@@ -59,7 +77,8 @@ def evidence(shares: Iterable[Share]) -> Grid:
                 plain(fact.threshold),
                 plain(fact.where),
             )
-            for share in shares
+            for share in verdict.shares
+            if (share.bottleneck == verdict.bottleneck) == headline
             for fact in share.evidence
         ),
     )
@@ -75,7 +94,7 @@ def shares(analysis: Analysis) -> Grid:
                 class_name(share.bottleneck),
                 percent(share.share),
                 duration(share.recoverable_s),
-                gain(share.gain_ceiling_ratio),
+                gain(share.gain_ceiling_ratio) if share.recoverable_s > 0 else MISSING,
                 plain(share.remedy),
             )
             for share in analysis.verdict.shares

@@ -14,6 +14,7 @@ from analyzer.reports import _tables as tables
 from analyzer.reports._grid import Grid
 from analyzer.reports._terminal import bar, chip, console, legend, table
 from analyzer.schema import Analysis
+from analyzer.wording import plain
 
 SUFFIX = ".txt"
 
@@ -67,19 +68,16 @@ def _screen(analysis: Analysis, terminal: Console) -> RenderableType:
 
 def _summary(analysis: Analysis, width: int, room: _Room) -> Group:
     said = _said()
-    headline = lines.headline(analysis.verdict)
-    if headline is not None:
-        grid = tables.evidence([headline])
-        titles = [column.title for column in grid.columns[1 : None if room.wrap else -1]]
-        if grid.rows:
-            said.add_row("because", table(grid.head(room.facts), wrap=room.wrap, only=titles, header=False))
-        _say(said, "try", lines.remedy(headline))
-    if not run_tables.parts(analysis, "phases"):
-        _say(said, _time(analysis), *lines.budget(analysis))
-    _say(said, "steps", *lines.steps(analysis))
-    _say(said, "latency", lines.latency(analysis))
-    _say(said, "cost", *lines.cost(analysis.cost))
-    _say(said, "quality", *lines.quality(analysis)[: 4 if room.wrap else 2], cut=not room.wrap)
+    facts = tables.evidence(analysis, headline=True)
+    if facts.rows:
+        titles = [column.title for column in facts.columns[1 : None if room.wrap else -1]]
+        said.add_row("because", table(facts.head(room.facts), wrap=room.wrap, only=titles, header=False))
+    _say(said, "try", *lines.remedy(analysis.verdict))
+    for topic, paragraphs in lines.topics(analysis):
+        if topic == "quality":
+            _say(said, topic, *paragraphs[: 4 if room.wrap else 2], cut=not room.wrap)
+        elif topic != "GPU" or not run_tables.parts(analysis, "phases"):
+            _say(said, topic, *paragraphs)
     return Group(*_head(analysis, width), Text(), said, *_details(analysis, room))
 
 
@@ -88,7 +86,7 @@ def _head(analysis: Analysis, width: int) -> list[RenderableType]:
     found = analysis.verdict
     name = found.bottleneck if found.abstained is None else "unknown"
     blocks: list[RenderableType] = [
-        _line(lines.source(analysis)),
+        _line(f"{plain(analysis.source.name, 60)} · {lines.source(analysis)}"),
         Text.assemble(chip(name), " ", (lines.verdict(found), "bold")),
     ]
     if found.shares:
@@ -118,14 +116,11 @@ def _some(grid: Grid, room: _Room, what: str, only: Sequence[str] | None = None)
 
 def _everything(analysis: Analysis, width: int) -> Group:
     said = _said()
-    headline = lines.headline(analysis.verdict)
-    _say(said, "try", lines.remedy(headline) if headline else "")
-    _say(said, _time(analysis), *lines.budget(analysis))
-    _say(said, "latency", lines.latency(analysis))
-    _say(said, "cost", *lines.cost(analysis.cost))
-    _say(said, "quality", *lines.quality(analysis))
+    _say(said, "try", *lines.remedy(analysis.verdict))
+    for topic, paragraphs in lines.topics(analysis):
+        _say(said, topic, *paragraphs)
     blocks: list[RenderableType] = [Rule(style="dim"), *_head(analysis, width), Text(), said]
-    for grid in tables.every(analysis):
+    for grid in tables.judged(analysis) + tables.measured(analysis):
         blocks += [Text(), Text(grid.title, style="bold"), table(grid, wrap=True)]
     return Group(*blocks)
 
@@ -139,12 +134,8 @@ def _said() -> Table:
 
 
 def _say(said: Table, topic: str, *paragraphs: str, cut: bool = False) -> None:
-    for index, paragraph in enumerate(paragraph for paragraph in paragraphs if paragraph):
+    for index, paragraph in enumerate(paragraphs):
         said.add_row("" if index else topic, Text(paragraph, no_wrap=cut, overflow="ellipsis"))
-
-
-def _time(analysis: Analysis) -> str:
-    return "GPU" if analysis.source.kind == "run" else "time"
 
 
 def _line(text: str) -> Text:

@@ -39,13 +39,9 @@ def run(  # noqa: PLR0913 - each argument is an option
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Everything: kernels, steps, windows.")] = False,
-    timings: Annotated[
-        bool, typer.Option("--timings", help="Say on stderr how long each step took.")
-    ] = False,
+    timings: Annotated[bool, typer.Option("--timings", help="Say on stderr how long each step took.")] = False,
     price: Price = None,
-    window: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Width of a window of a run.", min=0.1)
-    ] = 5.0,
+    window: Annotated[float, typer.Option(metavar="SECONDS", help="Width of a window of a run.", min=0.1)] = 5.0,
 ) -> None:
     """Name the bottleneck of a trace or a run, with the evidence, the latency and the cost.
 

@@ -18,9 +18,7 @@ _READABLE_COLUMNS = 100
 
 
 def run(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="A bottleneck class, such as batching.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[ID]", help="A bottleneck class, such as batching.")] = None,
 ) -> None:
     """Explain a bottleneck class: what you see, why, what to try. Without ID, list them all.
 

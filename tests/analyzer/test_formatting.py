@@ -98,6 +98,7 @@ def test_money_keeps_three_digits_and_its_sign(usd: float) -> None:
         ("> 7.68 s", 7.68, math.inf),
         ("< 5 ms", None, 0.005),
         ("0 s", 0, 0),
+        ("< 300 ms", 0, 0.3),
     ],
 )
 def test_an_interval_is_one_expression(expected: str, low: float | None, high: float | None) -> None:
