@@ -194,9 +194,10 @@ class RunWriter:
     def _widen(self, source: str, samples: list[Sample]) -> None:
         """Give a source a column for each quantity. A commit of its own: it holds if the samples fail."""
         known = self._quantities[source]
-        new = list(dict.fromkeys(chain.from_iterable(sample.values for sample in samples)).keys() - set(known))
+        new = sorted(
+            set(chain.from_iterable(sample.values for sample in samples)) - set(known), key=list(CATALOGUE).index
+        )
         if new:
-            new.sort(key=list(CATALOGUE).index)
             with _transaction(self._connection):
                 _sqlite.widen(self._connection, source, known, new)
             known += new
