@@ -160,7 +160,7 @@ class Evidence:
     parts: Mapping[str, Float64]
     #: Signal → its mean in each window, shape (n,), NaN where it was not observed.
     signals: Mapping[str, Float64]
-    #: Signal or part → why it could not be observed at all.
+    #: Signal → why it was not observed; part → why no rule could explain it.
     missing: Mapping[str, str]
 
     def signal(self, name: str) -> Float64:

@@ -22,15 +22,8 @@ ABSTAIN_RATIO = 0.5
 
 #: A rest below this share of the time is the rounding of the sums before it.
 _ROUNDING = 1e-9
-#: Parts that no rule of this version claims: what they hold is unknown, and said so.
-_UNCLAIMED = (
-    "busy_other",
-    "exposed_communication",
-    "exposed_copy",
-    "idle_device",
-    "idle_unknown",
-    "idle_starved",
-)
+#: Parts that may stay unclaimed, for want of evidence.
+_OPEN_PARTS = ("busy_other", "idle_device", "idle_starved", "idle_unknown")
 
 
 def judge(evidence: Evidence, phases: Sequence[tuple[str, Bool]] = (), coverage: float = 1.0) -> Verdict:
@@ -78,22 +71,18 @@ class _Case:
     evidence: Evidence
     rules: Mapping[str, ModuleType]
     findings: Mapping[str, Finding]
-    #: Rule → why it cannot tell.
-    doubts: Mapping[str, str]
 
     @classmethod
     def of(cls, evidence: Evidence, plugins: Mapping[str, ModuleType]) -> "_Case":
         findings: dict[str, Finding] = {}
-        doubts: dict[str, str] = {}
         for name, rule in plugins.items():
             try:
                 finding = rule.check(evidence)
-            except CannotTell as doubt:
-                doubts[name] = str(doubt)
-            else:
-                if finding is not None:
-                    findings[name] = finding
-        return cls(evidence, plugins, findings, doubts)
+            except CannotTell:
+                continue
+            if finding is not None:
+                findings[name] = finding
+        return cls(evidence, plugins, findings)
 
     def seconds(self, mask: Bool) -> dict[str, tuple[float, float]]:
         """Class → seconds claimed and seconds recoverable in the windows; ``unknown`` holds the rest."""
@@ -113,7 +102,7 @@ class _Case:
         seconds = self.seconds(mask)
         unknown = seconds.pop("unknown")[0] / observed
         if unknown > ABSTAIN_RATIO or not seconds:
-            return _Headline("unknown", 0.0, self._why_unknown(unknown), None)
+            return _Headline("unknown", 0.0, self._why_unknown(unknown, mask), None)
         material = max(recoverable for _, recoverable in seconds.values()) >= MATERIAL_RATIO * observed
         ranked = sorted(seconds, key=lambda name: (-seconds[name][1 if material else 0], -seconds[name][0]))
         confidence = self.findings[ranked[0]].confidence * (1 - unknown)
@@ -155,33 +144,37 @@ class _Case:
     def _nothing(self) -> str:
         return self.evidence.missing.get("gpu", "no GPU reading falls into this window")
 
-    def _why_unknown(self, unknown: float) -> str:
-        reasons = [*self.doubts.values(), *self.evidence.missing.values()]
-        because = "; ".join(dict.fromkeys(reasons)) or "the work is near neither roof and nobody waits"
-        return f"{100 * unknown:.0f} % of the time is unexplained: {because}"
+    def _unclaimed(self, mask: Bool) -> dict[str, float]:
+        """Seconds of the parts that stay unknown, largest first."""
+        starved = {"host_overhead", "cpu_preprocessing"} & self.findings.keys()
+        seconds = {
+            part: float(self.evidence.parts[part][mask].sum())
+            for part in _OPEN_PARTS
+            if part in self.evidence.parts and not (part == "idle_starved" and starved)
+        }
+        return {part: held for part, held in sorted(seconds.items(), key=lambda item: -item[1]) if held > 0}
+
+    def _why_unknown(self, unknown: float, mask: Bool) -> str:
+        """The largest unexplained part, and what would have explained it."""
+        part = next(iter(self._unclaimed(mask)), None)
+        if part is None:
+            return f"{100 * unknown:.0f} % of the time is unexplained"
+        missing = self.evidence.missing.get(part)
+        return f"{100 * unknown:.0f} % of the time is unexplained, most of it {PARTS[part]}" + (
+            f" ({missing})" if missing else ""
+        )
 
     def _leftovers(self, observed: float, mask: Bool) -> tuple[Fact, ...]:
-        """What the unknown share is made of, and which rules could not tell."""
-        parts = [
+        """What the unknown share is made of, and what is missing to explain it."""
+        return tuple(
             Fact(
                 measure=PARTS[part],
-                value=float(self.evidence.parts[part][mask].sum()) / observed,
-                threshold="claimed by no rule",
+                value=held / observed,
+                threshold=self.evidence.missing.get(part, "no rule claims it"),
                 where=self.evidence.device_source,
             )
-            for part in _UNCLAIMED
-            if part in self.evidence.parts and self.evidence.parts[part][mask].sum() > 0
-        ]
-        doubts = [
-            Fact(
-                measure=f"{name}: cannot tell",
-                value=None,
-                threshold=reason,
-                where=self.evidence.serving_source,
-            )
-            for name, reason in self.doubts.items()
-        ]
-        return (*parts, *doubts)
+            for part, held in self._unclaimed(mask).items()
+        )
 
 
 _UNKNOWN_REMEDY = "Record the evidence that is missing, then look again."

@@ -11,7 +11,7 @@ import numpy as np
 
 from analyzer.kernels import COMPUTE, FAMILIES, MEMORY
 from analyzer.roofline import Hardware
-from analyzer.schema import Bool, DeviceBudget, Evidence, Float64, Int32, Int64, Spans, Trace
+from analyzer.schema import CATEGORIES, Bool, DeviceBudget, Evidence, Float64, Int32, Int64, Spans, Trace
 from analyzer.steps import StepColumns
 from analyzer.timeline import EMPTY, IntervalSet, complement, covered_within, subtract, total, union
 
@@ -184,8 +184,10 @@ def trace_evidence(
 
     missing = dict.fromkeys(
         ("requests_running", "requests_waiting", "front_end_cores"),
-        "a trace does not show the queue or other processes; record a run beside it",
+        "a trace shows neither the queue nor other processes: record a run beside it",
     )
+    missing["idle_unknown"] = missing["requests_running"]
+    missing["busy_other"] = "neither shapes nor step marks tell what its kernels compute"
     signals: dict[str, Float64] = {}
     if device is None:
         missing["compute_roof_ratio"] = "this GPU is not in hardware.toml, so its roofs are not known"
@@ -216,22 +218,36 @@ def _compute_roof_ratio(
     Under the memory roof a step of T tokens needs T over the ridge's tokens of its time for arithmetic. Under the
     compute roof it is what the recorded matrix products need at peak over what their kernels took.
     """
-    work, products = trace.device, trace.products
-    needed, ids = np.zeros(len(work)), {product.external_id: product for product in products}
-    for row in np.flatnonzero(np.isin(work.external_id, list(ids))):
-        needed[row] = device.seconds(ids[int(work.external_id[row])])[0]
-    linked = needed > 0
-    window = np.searchsorted(start, work.start_ns[linked], side="right") - 1
-    inside = (window >= 0) & (work.start_ns[linked] < end[np.maximum(window, 0)])
-    took = (work.end_ns - work.start_ns)[linked] / 1e9
-    at_peak = np.bincount(window[inside], needed[linked][inside], len(start))
-    in_kernels = np.bincount(window[inside], took[inside], len(start))
+    work = trace.device
+    middle = (work.start_ns + work.end_ns) // 2
+    window = np.searchsorted(start, middle, side="right") - 1
+    inside = (window >= 0) & (middle < end[np.maximum(window, 0)])
+    needed, took = _seconds_at_peak(trace, device)
+    at_peak, in_kernels = (np.bincount(window[inside], values[inside], len(start)) for values in (needed, took))
     ratio = np.divide(at_peak, in_kernels, out=np.full(len(start), np.nan), where=in_kernels > 0)
     if steps is not None:
         tokens = steps.tokens[steps.steady]
         ratio = np.where(tokens < device.ridge_tokens, tokens / device.ridge_tokens, ratio)
     nearness: Float64 = np.minimum(ratio, 1.0)
     return nearness
+
+
+def _seconds_at_peak(trace: Trace, device: Hardware) -> tuple[Float64, Float64]:
+    """What each row of device work needs at the compute peak for its recorded product, and what it took, seconds.
+
+    Both are 0 where no product was recorded. Several kernels of one product share its need by their length.
+    """
+    work = trace.device
+    nothing = np.zeros(len(work))
+    if not trace.products:
+        return nothing, nothing
+    ids, first = np.unique([product.external_id for product in trace.products], return_index=True)
+    need = np.array([device.seconds(trace.products[row])[0] for row in first])
+    place = np.minimum(np.searchsorted(ids, work.external_id), len(ids) - 1)
+    linked = (ids[place] == work.external_id) & (work.category == CATEGORIES.index("kernel"))
+    took = np.where(linked, work.end_ns - work.start_ns, 0) / 1e9
+    whole = np.bincount(place, took, len(ids))[place]
+    return np.divide(need[place] * took, whole, out=nothing, where=linked & (whole > 0)), took
 
 
 _SETS = {

@@ -215,3 +215,20 @@ def test_the_budget_of_any_trace_sums_to_its_span_exactly(
         assert total(time.compute) == sum(map(total, (time.compute_bound, time.memory_bound, time.busy_other)))
     found = evidence(trace)
     assert np.all(found.observed_s * 1e9 <= (found.end_ns - found.start_ns) * (1 + 1e-12))
+
+
+def test_nearness_to_the_compute_roof_counts_a_product_once_however_many_kernels_it_takes(tmp_path: Path) -> None:
+    # GIVEN a product that needs 1,112 µs at an H200's peak, in one kernel of 1,400 µs with a fill before it
+    shape = {"External id": 5, "Input Dims": [[8192, 8192], [8192, 8192]], "Input type": ["c10::BFloat16"] * 2}
+    linked = {"External id": 5}
+    trace = load(
+        tmp_path,
+        operator(0, 5, args=shape),
+        kernel(0, 1, name="Memset (Device)", args=linked) | {"cat": "gpu_memset"},
+        kernel(1, 1000, args=linked),
+        kernel(1001, 400, "splitKreduce_kernel", args=linked),
+    )
+
+    found = evidence(trace)
+
+    assert found.signals["compute_roof_ratio"] == pytest.approx([1111.74 / 1400], rel=1e-4)

@@ -94,7 +94,7 @@ def test_a_mixed_run_shows_both_causes_in_proportion() -> None:
 
 def test_idle_time_of_unseen_demand_is_never_called_low_traffic() -> None:
     verdict = judge(
-        evidence({"idle_unknown": 8, "memory_bound": 2}, {}, {"requests_running": "no serving samples in this run"})
+        evidence({"idle_unknown": 8, "memory_bound": 2}, {}, {"idle_unknown": "no serving samples in this run"})
     )
 
     assert verdict.bottleneck == "unknown"
@@ -104,7 +104,7 @@ def test_idle_time_of_unseen_demand_is_never_called_low_traffic() -> None:
 def test_starvation_with_an_unseen_front_end_is_left_open() -> None:
     seen = {"requests_running": 200.0, "requests_waiting": 0.0}
 
-    verdict = judge(evidence({"idle_starved": 8, "compute_bound": 2}, seen, {"front_end_cores": "not exported"}))
+    verdict = judge(evidence({"idle_starved": 8, "compute_bound": 2}, seen, {"idle_starved": "not exported"}))
 
     assert verdict.bottleneck == "unknown"
     assert "not exported" in (verdict.abstained or "")
