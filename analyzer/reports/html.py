@@ -63,7 +63,7 @@ def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:
         plotly=Markup(library),  # noqa: S704 - plotly's own, as it was installed
         style=Markup(theme.STYLE),  # noqa: S704 - ours
     )
-    out.write(page.lstrip())
+    out.write(page.strip() + "\n")
 
 
 def _pictures(analysis: Analysis) -> Iterator[_Picture]:
