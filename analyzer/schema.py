@@ -162,6 +162,8 @@ class Evidence:
     signals: Mapping[str, Float64]
     #: Signal → why it was not observed; part → why no rule could explain it.
     missing: Mapping[str, str]
+    #: Tokens a step needs to leave the memory roof of this GPU; None where the GPU is not known.
+    ridge_tokens: float | None = None
 
     def signal(self, name: str) -> Float64:
         """A signal in each window.
@@ -182,7 +184,13 @@ class Evidence:
             parts={name: values[rows] for name, values in self.parts.items()},
             signals={name: values[rows] for name, values in self.signals.items()},
             missing=self.missing,
+            ridge_tokens=self.ridge_tokens,
         )
+
+    @property
+    def ridge_words(self) -> str:
+        """The ridge for the threshold of a ``Fact``: ``206 tokens, this GPU's ridge``."""
+        return "the GPU's ridge" if self.ridge_tokens is None else f"{self.ridge_tokens:.0f} tokens, this GPU's ridge"
 
     def mean(self, name: str, weights: Float64) -> float | None:
         """A signal's mean over the windows that have it, weighted; None where none that weighs has it."""

@@ -117,13 +117,17 @@ class _Case:
                 share=claimed / observed,
                 recoverable_s=recoverable,
                 gain_ceiling_ratio=observed / (observed - recoverable) if recoverable < observed else None,
-                evidence=self.findings[name].evidence if name in self.findings else self._leftovers(observed, mask),
+                evidence=self._facts(name) if name in self.findings else self._leftovers(observed, mask),
                 remedy=self.rules[name].REMEDY if name in self.rules else _UNKNOWN_REMEDY,
             )
             for name, (claimed, recoverable) in seconds.items()
             if claimed > 0
         ]
         return tuple(sorted(found, key=lambda share: (-share.recoverable_s, -share.share)))
+
+    def _facts(self, name: str) -> tuple[Fact, ...]:
+        """A finding's evidence, what was observed first."""
+        return tuple(sorted(self.findings[name].evidence, key=lambda fact: fact.value is None))
 
     def window(self, name: str | None, mask: Bool) -> VerdictWindow:
         headline = self.headline(mask)

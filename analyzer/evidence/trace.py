@@ -203,6 +203,7 @@ def trace_evidence(
         parts={part: seconds(part) for part in _SETS},
         signals=signals,
         missing=missing,
+        ridge_tokens=device.ridge_tokens if device else None,
     )
 
 

@@ -50,7 +50,7 @@ def check(evidence: Evidence) -> Finding | None:
             Fact(
                 measure="requests running",
                 value=evidence.mean("requests_running", claimed),
-                threshold="far below the GPU's ridge",
+                threshold=f"below {evidence.ridge_words}",
                 where=evidence.serving_source,
                 unit="requests",
             ),

@@ -34,6 +34,12 @@ def check(evidence: Evidence) -> Finding | None:
         confidence=1.0 if clear is None else 0.5 + 0.5 * clear,
         evidence=(
             Fact(
+                measure="time under the compute roof",
+                value=float(claimed.sum() / evidence.observed_s.sum()),
+                threshold="of the time observed",
+                where=evidence.device_source,
+            ),
+            Fact(
                 measure="compute roof in use",
                 value=evidence.mean("compute_roof_ratio", claimed),
                 threshold="100 % leaves nothing to win at this precision",
@@ -42,7 +48,7 @@ def check(evidence: Evidence) -> Finding | None:
             Fact(
                 measure="tokens per step",
                 value=evidence.mean("step_tokens", claimed),
-                threshold="compute-bound beyond the GPU's ridge",
+                threshold=f"compute-bound beyond {evidence.ridge_words}",
                 where=evidence.serving_source,
                 unit="tokens",
             ),

@@ -41,21 +41,27 @@ def check(evidence: Evidence) -> Finding | None:
         confidence=(1.0 if clear is None else 0.5 + 0.5 * clear) * (_QUEUE_UNSEEN if waiting is None else 1.0),
         evidence=(
             Fact(
+                measure="time under the memory roof",
+                value=float(claimed.sum() / evidence.observed_s.sum()),
+                threshold="of the time observed",
+                where=evidence.device_source,
+            ),
+            Fact(
                 measure="memory roof in use",
                 value=evidence.mean("memory_roof_ratio", claimed),
-                threshold="far above the compute roof in use",
+                threshold="twice the compute roof in use, or more, is clear",
                 where=evidence.device_source,
             ),
             Fact(
                 measure="compute roof in use",
                 value=evidence.mean("compute_roof_ratio", claimed),
-                threshold="below the memory roof in use",
+                threshold="what more batch could still fill",
                 where=evidence.device_source,
             ),
             Fact(
                 measure="tokens per step",
                 value=evidence.mean("step_tokens", claimed),
-                threshold="memory-bound below the GPU's ridge",
+                threshold=f"memory-bound below {evidence.ridge_words}",
                 where=evidence.serving_source,
                 unit="tokens",
             ),
