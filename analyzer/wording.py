@@ -26,7 +26,6 @@ _WORDS = {
     "ttft": "TTFT",
     "tpot": "TPOT",
     "itl": "ITL",
-    "e2e": "end-to-end",
     "gpu": "GPU",
     "sm": "SM",
     "dram": "DRAM",
@@ -38,6 +37,9 @@ _WORDS = {
     "fp32": "FP32",
     "fp64": "FP64",
 }
+
+#: Measures that have a name of their own.
+_NAMES = {"e2e_latency_s": "end-to-end"}
 
 #: What a measure's name ends in → how its value is written. The first that fits is taken.
 _UNITS: tuple[tuple[str, Callable[[float | None, str], str]], ...] = (
@@ -100,7 +102,7 @@ def label(measure: str) -> str:
     >>> label("dram_active_ratio"), label("ttft_s"), label("requests_per_s")
     ('DRAM active', 'TTFT', 'requests')
     """
-    name = plain(measure)
+    name = _NAMES.get(measure, plain(measure))
     stem = next((name.removesuffix(suffix) for suffix, _ in _UNITS if name.endswith(suffix)), name)
     return " ".join(_WORDS.get(word, word) for word in stem.split("_"))
 

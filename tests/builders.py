@@ -4,7 +4,7 @@ Every builder takes the fields of its dataclass as keywords and fills the rest w
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from analyzer.schema import (
     Analysis,
@@ -31,6 +31,8 @@ from analyzer.schema import (
     Verdict,
     VerdictWindow,
 )
+
+W = TypeVar("W", VerdictWindow, UseWindow, LatencyWindow, CostWindow)
 
 START_S = 1_795_280_336.0
 
@@ -238,12 +240,16 @@ def trace_analysis(**fields: Any) -> Analysis:
     return Analysis(**defaults | fields)
 
 
+def _each(window: W) -> tuple[W, ...]:
+    """The windows of a run of 40 s, 5 s each."""
+    return tuple(replace(window, start_s=START_S + 5 * i, end_s=START_S + 5 * i + 5) for i in range(8))
+
+
 _PHASES = ("A1_decode_c32", "A3_prefill")
 
 
 def run_analysis(**fields: Any) -> Analysis:
     """What a run folder of one GPU and two phases of load gives: no steps, no kernels."""
-    window = verdict_window()
     defaults: dict[str, Any] = {
         "source": Source(
             kind="run",
@@ -259,7 +265,7 @@ def run_analysis(**fields: Any) -> Analysis:
             bottleneck="batching",
             shares=(share("batching", 0.7), share("memory_bandwidth", 0.3)),
             phases=tuple(verdict_window(name, index) for index, name in enumerate(_PHASES)),
-            windows=tuple(replace(window, start_s=START_S + 5 * i, end_s=START_S + 5 * i + 5) for i in range(8)),
+            windows=_each(verdict_window()),
         ),
         "budget": Budget(
             span_s=40.0,
@@ -267,21 +273,21 @@ def run_analysis(**fields: Any) -> Analysis:
             idle_s=8.4,
             gpus=(GpuUse(device=0, means=_USE),),
             phases=tuple(use_window(name, index) for index, name in enumerate(_PHASES)),
-            windows=tuple(use_window(index=index) for index in range(2)),
+            windows=_each(use_window()),
         ),
         "steps": None,
         "kernels": None,
         "latency": Latency(
             overall=latency_window(end_s=START_S + 40),
             phases=tuple(latency_window(name, index) for index, name in enumerate(_PHASES)),
-            windows=tuple(latency_window(index=index) for index in range(2)),
+            windows=_each(latency_window()),
         ),
         "cost": Cost(
             price=price(),
             gpus=1,
             overall=cost_window(end_s=START_S + 40),
             phases=tuple(cost_window(name, index) for index, name in enumerate(_PHASES)),
-            windows=tuple(cost_window(index=index) for index in range(2)),
+            windows=_each(cost_window()),
         ),
     }
     return Analysis(**defaults | fields)

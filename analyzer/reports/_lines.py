@@ -41,7 +41,7 @@ def topics(analysis: Analysis) -> list[tuple[str, list[str]]]:
 def verdict(found: Verdict) -> str:
     """What holds the source back and how sure that is, or why that cannot be told."""
     if found.abstained is not None:
-        return f"cannot tell: {plain(found.abstained)}"
+        return f"cannot tell: {plain(found.abstained, 220)}"
     words = [bottleneck(found.bottleneck).title, f"confidence {found.confidence:.2f}"]
     if found.runner_up:
         words.append(f"runner-up {bottleneck(found.runner_up).title}")

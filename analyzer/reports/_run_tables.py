@@ -110,7 +110,7 @@ def latency(windows: Iterable[LatencyWindow]) -> Grid:
                 count(stats.n),
                 *(brief(percentile(window, stats.measure, q)) for q in (0.5, 0.95, 0.99)),
                 _bounds(percentile(window, stats.measure, 0.99)),
-                stats.origin,
+                {"histogram": "buckets"}.get(stats.origin, stats.origin),
             )
             for window in windows
             for stats in window.stats
@@ -120,10 +120,7 @@ def latency(windows: Iterable[LatencyWindow]) -> Grid:
 
 
 def _bounds(item: Percentile | None) -> str:
-    if item is None:
-        return MISSING
-    held = interval(item.low_s, item.high_s)
-    return f"{held} ({plain(item.note, 40)})" if item.note else held
+    return MISSING if item is None else interval(item.low_s, item.high_s)
 
 
 def costs(windows: Iterable[CostWindow]) -> Grid:
@@ -133,13 +130,8 @@ def costs(windows: Iterable[CostWindow]) -> Grid:
         columns=columns(
             "phase",
             ">spent",
-            ">answered",
-            ">failed",
-            ">$/1,000",
-            ">while busy",
-            ">idle",
-            ">$/M tokens",
-            ">J/request",
+            *(">ans-\nwered", ">failed", ">$ per\n1,000", ">when\nbusy", ">idle", ">$ / M\ntokens", ">J\neach"),
+            "why not",
         ),
         rows=tuple(
             (
@@ -147,11 +139,12 @@ def costs(windows: Iterable[CostWindow]) -> Grid:
                 money(window.usd),
                 count(window.requests_ok),
                 count(window.requests_failed),
-                money(window.usd_per_1000, plain(window.reason or MISSING)),
+                money(window.usd_per_1000),
                 money(window.usd_per_1000_busy),
                 percent(window.idle_ratio),
                 money(window.usd_per_million_tokens),
                 number(window.joules_per_request),
+                plain(window.reason or ""),
             )
             for window in windows
         ),

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from analyzer.formatting import MISSING, count, duration, gain, money, number, percent
 from analyzer.reports._grid import Grid, class_name, columns
 from analyzer.reports._run_tables import brief, costs, latency, overview, percentile
-from analyzer.schema import Analysis
+from analyzer.schema import Analysis, Fact
 from analyzer.wording import figure, kernel_name, label, plain, quantity
 
 
 def judged(analysis: Analysis) -> list[Grid]:
     """The tables of the verdict: the evidence for what it names, then every class's share."""
-    return _filled(evidence(analysis, headline=True), shares(analysis))
+    return _filled(evidence(analysis), shares(analysis))
 
 
 def measured(analysis: Analysis) -> list[Grid]:
@@ -27,7 +27,7 @@ def measured(analysis: Analysis) -> list[Grid]:
         overview(analysis, "phases"),
         *of_run,
         gpus(analysis),
-        evidence(analysis, headline=False),
+        other_evidence(analysis),
         kernels(analysis),
         overview(analysis, "windows"),
         losses(analysis),
@@ -63,24 +63,39 @@ def _source(analysis: Analysis) -> tuple[str, ...]:
     )
 
 
-def evidence(analysis: Analysis, *, headline: bool) -> Grid:
-    """What was measured, what it is held against, and where it was read: for the named class, or for the others."""
+def evidence(analysis: Analysis) -> Grid:
+    """What was measured for the class that the verdict names, what it is held against, and where it was read."""
     verdict = analysis.verdict
     return Grid(
-        title="Evidence" if headline else "Evidence for the other classes",
-        columns=columns("@class", "evidence", ">value", "what would change the conclusion", "read in"),
+        title="Evidence",
+        columns=columns("evidence", ">value", "held against", "read in"),
         rows=tuple(
-            (
-                class_name(share.bottleneck),
-                plain(label(fact.measure)),
-                figure(fact.value, fact.unit, "not observed"),
-                plain(fact.threshold),
-                plain(fact.where),
-            )
+            _fact(fact) for share in verdict.shares if share.bottleneck == verdict.bottleneck for fact in share.evidence
+        ),
+    )
+
+
+def other_evidence(analysis: Analysis) -> Grid:
+    """The same for the other classes."""
+    verdict = analysis.verdict
+    return Grid(
+        title="Evidence for the other classes",
+        columns=columns("@class", "evidence", ">value", "held against", "read in"),
+        rows=tuple(
+            (class_name(share.bottleneck), *_fact(fact))
             for share in verdict.shares
-            if (share.bottleneck == verdict.bottleneck) == headline
+            if share.bottleneck != verdict.bottleneck
             for fact in share.evidence
         ),
+    )
+
+
+def _fact(fact: Fact) -> tuple[str, ...]:
+    return (
+        plain(label(fact.measure)),
+        figure(fact.value, fact.unit, "not observed"),
+        plain(fact.threshold),
+        plain(fact.where),
     )
 
 
@@ -110,10 +125,10 @@ def devices(analysis: Analysis) -> Grid:
             ">GPU",
             ">span",
             ">compute",
-            ">exposed communication",
-            ">exposed copies",
-            ">idle: late launches",
-            ">idle: device waits",
+            ">exposed\ncommunication",
+            ">exposed\ncopies",
+            ">idle: late\nlaunches",
+            ">idle: device\nwaits",
         ),
         rows=tuple(
             (

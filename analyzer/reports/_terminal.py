@@ -1,7 +1,7 @@
 """The pieces a terminal shows: a class's chip, the bar of shares, a table; each readable without colour."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from rich.console import Console
@@ -15,6 +15,8 @@ from analyzer.schema import Share
 
 _WIDTH = 80
 _WIDEST = 120
+#: A column of words keeps this many, however little room there is.
+_NARROWEST = 10
 
 
 def console(out: TextIO) -> Console:
@@ -70,37 +72,43 @@ def legend(shares: Sequence[Share], width: int) -> Text:
 
 
 def table(
-    grid: Grid, *, wrap: bool = False, header: bool = True, gap: int = 2, only: Sequence[str] | None = None
+    grid: Grid, width: int, *, wrap: bool = False, header: bool = True, only: Sequence[str] | None = None
 ) -> Table:
     """A grid as a table; figures are never cut, words end in ``…`` where there is no room, or wrap.
 
     Args:
         grid: What to show.
+        width: Of the terminal.
         wrap: Let words wrap.
         header: Show the titles of the columns.
-        gap: Spaces between two columns.
         only: The titles of the columns to show; all unless told.
     """
-    made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=header, header_style="dim")
     chosen = [i for i, column in enumerate(grid.columns) if only is None or column.title in only]
-    for index in chosen:
-        title, kind = grid.columns[index]
+    needed = {i: _longest_line([grid.columns[i].title, *(row[i] for row in grid.rows)]) for i in chosen}
+    gap = 2 if sum(needed.values()) + 2 * len(chosen) <= width else 1
+    made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=header, header_style="dim")
+    for i in chosen:
+        title, kind = grid.columns[i]
         is_figure = kind == "figure"
-        needed = max(len(line) for text in (title, *(row[index] for row in grid.rows)) for line in text.split("\n"))
+        least = needed[i] if is_figure else min(needed[i], max(_NARROWEST, _longest_line([title])))
         made.add_column(
             Text(title),
-            vertical="top",
             justify="right" if is_figure else "left",
             no_wrap=is_figure,
-            min_width=needed if is_figure else None,
+            overflow="fold",
+            min_width=least if header else None,
         )
     for row in grid.rows:
-        made.add_row(*(_cell(row[index], grid.columns[index].kind, wrap=wrap) for index in chosen))
+        made.add_row(*(_cell(row[i], grid.columns[i].kind, wrap=wrap) for i in chosen))
     return made
 
 
+def _longest_line(texts: Iterable[str]) -> int:
+    return max(len(line) for text in texts for line in text.split("\n"))
+
+
 def _cell(text: str, kind: str, *, wrap: bool) -> Text:
-    cell = Text(text, no_wrap=not wrap, overflow="ellipsis")
+    cell = Text(text) if wrap else Text(text, no_wrap=True, overflow="ellipsis")
     if kind == "class":
         cell.stylize(f"bold {class_of(text).colour}", 0, 1)
     return cell

@@ -18,6 +18,8 @@ from analyzer.wording import plain
 
 SUFFIX = ".txt"
 
+#: What the topics take, with the space behind them.
+_GUTTER = 9
 _LATENCY_COLUMNS = ("measure", "n", "p50", "p95", "p99")
 _MORE = "Name one of them for its evidence, or add --full to see everything."
 #: A screen of 24 lines less the prompt.
@@ -29,16 +31,19 @@ class _Room(NamedTuple):
 
     facts: int
     rows: int
+    #: Characters of a paragraph.
+    words: int
     wrap: bool
 
 
 #: Tried in turn until the screen is not overrun.
 _ROOMS = (
-    _Room(5, 12, wrap=True),
-    _Room(3, 8, wrap=True),
-    _Room(3, 8, wrap=False),
-    _Room(2, 8, wrap=False),
-    _Room(2, 5, wrap=False),
+    _Room(facts=5, rows=12, words=1000, wrap=True),
+    _Room(facts=3, rows=8, words=1000, wrap=True),
+    _Room(facts=3, rows=8, words=140, wrap=False),
+    _Room(facts=2, rows=8, words=140, wrap=False),
+    _Room(facts=2, rows=5, words=140, wrap=False),
+    _Room(facts=1, rows=3, words=70, wrap=False),
 )
 
 
@@ -53,7 +58,7 @@ def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:
         elif len(analyses) == 1:
             terminal.print(_screen(analyses[0], terminal))
         else:
-            terminal.print(table(tables.sources(analyses)), Text(), Text(_MORE, style="dim"), sep="\n")
+            terminal.print(table(tables.sources(analyses), terminal.width), Text(), Text(_MORE, style="dim"), sep="\n")
     text = captured.get()
     out.write("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
 
@@ -68,17 +73,18 @@ def _screen(analysis: Analysis, terminal: Console) -> RenderableType:
 
 def _summary(analysis: Analysis, width: int, room: _Room) -> Group:
     said = _said()
-    facts = tables.evidence(analysis, headline=True)
+    facts = tables.evidence(analysis)
     if facts.rows:
-        titles = [column.title for column in facts.columns[1 : None if room.wrap else -1]]
-        said.add_row("because", table(facts.head(room.facts), wrap=room.wrap, only=titles, header=False))
-    _say(said, "try", *lines.remedy(analysis.verdict))
+        titles = [column.title for column in facts.columns if room.wrap or column.title != "read in"]
+        shown = table(facts.head(room.facts), width - _GUTTER, wrap=room.wrap, only=titles, header=False)
+        said.add_row("because", shown)
+    _say(said, "try", lines.remedy(analysis.verdict), room.words)
     for topic, paragraphs in lines.topics(analysis):
         if topic == "quality":
-            _say(said, topic, *paragraphs[: 4 if room.wrap else 2], cut=not room.wrap)
+            _say(said, topic, paragraphs[: 4 if room.wrap else 2], room.words if room.wrap else width - _GUTTER)
         elif topic != "GPU" or not run_tables.parts(analysis, "phases"):
-            _say(said, topic, *paragraphs)
-    return Group(*_head(analysis, width), Text(), said, *_details(analysis, room))
+            _say(said, topic, paragraphs, room.words)
+    return Group(*_head(analysis, width), Text(), said, *_details(analysis, width, room))
 
 
 def _head(analysis: Analysis, width: int) -> list[RenderableType]:
@@ -94,34 +100,34 @@ def _head(analysis: Analysis, width: int) -> list[RenderableType]:
     return blocks
 
 
-def _details(analysis: Analysis, room: _Room) -> list[RenderableType]:
+def _details(analysis: Analysis, width: int, room: _Room) -> list[RenderableType]:
     """The table beneath: the phases of a run, else its latency; the kernels of a trace."""
     phases = run_tables.overview(analysis, "phases")
     kernels = tables.kernels(analysis)
     if phases.rows:
         # The first line of its header is nearly empty: no blank line is needed above it.
-        return _some(phases, room, "phases")
+        return _some(phases, width, room, "phases")
     if kernels.rows:
-        return [Text(), *_some(kernels, room, "kernels", ("share", "total", "count", "bound", "kernel"))]
+        return [Text(), *_some(kernels, width, room, "kernels", ("share", "total", "count", "bound", "kernel"))]
     if analysis.latency is not None:
-        return [Text(), table(run_tables.latency([analysis.latency.overall]), only=_LATENCY_COLUMNS)]
+        return [Text(), table(run_tables.latency([analysis.latency.overall]), width, only=_LATENCY_COLUMNS)]
     return []
 
 
-def _some(grid: Grid, room: _Room, what: str, only: Sequence[str] | None = None) -> list[RenderableType]:
+def _some(grid: Grid, width: int, room: _Room, what: str, only: Sequence[str] | None = None) -> list[RenderableType]:
     hidden = len(grid.rows) - room.rows
     more = [Text(f"and {hidden} more {what}: --full", style="dim")] if hidden > 0 else []
-    return [table(grid.head(room.rows), gap=1, only=only), *more]
+    return [table(grid.head(room.rows), width, only=only), *more]
 
 
 def _everything(analysis: Analysis, width: int) -> Group:
     said = _said()
-    _say(said, "try", *lines.remedy(analysis.verdict))
+    _say(said, "try", lines.remedy(analysis.verdict))
     for topic, paragraphs in lines.topics(analysis):
-        _say(said, topic, *paragraphs)
+        _say(said, topic, paragraphs)
     blocks: list[RenderableType] = [Rule(style="dim"), *_head(analysis, width), Text(), said]
     for grid in tables.judged(analysis) + tables.measured(analysis):
-        blocks += [Text(), Text(grid.title, style="bold"), table(grid, wrap=True)]
+        blocks += [Text(), Text(grid.title, style="bold"), table(grid, width, wrap=True)]
     return Group(*blocks)
 
 
@@ -133,9 +139,11 @@ def _said() -> Table:
     return made
 
 
-def _say(said: Table, topic: str, *paragraphs: str, cut: bool = False) -> None:
+def _say(said: Table, topic: str, paragraphs: Sequence[str], words: int | None = None) -> None:
     for index, paragraph in enumerate(paragraphs):
-        said.add_row("" if index else topic, Text(paragraph, no_wrap=cut, overflow="ellipsis"))
+        text = Text(paragraph)
+        text.truncate(words or len(paragraph), overflow="ellipsis")
+        said.add_row("" if index else topic, text)
 
 
 def _line(text: str) -> Text:
