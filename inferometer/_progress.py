@@ -45,7 +45,7 @@ def _lines(title: str, console: Console, clock: Callable[[], float]) -> Report:
         nonlocal last_s
         if clock() - last_s >= _PATIENCE_S:
             last_s = clock()
-            share = f" {100 * done / total:.0f} %" if total else ""
-            console.print(f"{title}: {share}".rstrip(": ") + " …", markup=False, highlight=False)
+            share = f": {100 * done / total:.0f} %" if total else ""
+            console.print(f"{title}{share} …", markup=False, highlight=False)
 
     return report

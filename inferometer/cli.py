@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 import inferometer
+from analyzer.wording import plain
 from collector.errors import UserError
 from collector.plugins import discover
 from inferometer import commands
@@ -34,20 +35,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _print_anything()
     try:
-        _run(sys.argv[1:] if arguments is None else arguments)
+        code = _outcome(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
-    except typer.Exit as leave:
-        return leave.exit_code
-    except (UserError, MissingExtraError) as mistake:
-        return _refuse(str(mistake))
-    except _UsageError as mistake:
-        return _refuse(str(getattr(mistake, "format_message", mistake.__str__)()))
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     except BrokenPipeError:
         # Python flushes stdout once more on its way out; that must find somewhere to write.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
+    except SystemExit as leave:
+        # rich ends the program itself when it finds the pipe closed.
+        if not isinstance(leave.__context__, BrokenPipeError):
+            raise
+        return _PIPE_CLOSED
+    return code
+
+
+def _outcome(arguments: Sequence[str]) -> int:
+    """Run a command; a mistake of the user becomes a sentence and a code."""
+    try:
+        _run(arguments)
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (UserError, MissingExtraError) as mistake:
+        return _refuse(str(mistake))
+    except _UsageError as mistake:
+        return _refuse(getattr(mistake, "format_message", mistake.__str__)())
     return 0
 
 
@@ -60,7 +73,7 @@ def _run(arguments: Sequence[str]) -> None:
 
 def _refuse(sentence: str) -> int:
     """Say what was wrong, in one line: names in it may come from anywhere."""
-    print(f"inferometer: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201
+    print(f"inferometer: {plain(sentence, 1000)}", file=sys.stderr)  # noqa: T201
     return _MISTAKE
 
 

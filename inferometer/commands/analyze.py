@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analyzer import reports
+from analyzer.wording import plain
 from collector.errors import UserError
 from collector.plugins import discover
 from inferometer import _output
@@ -76,7 +77,6 @@ def _analyses(
 ) -> "list[Analysis]":
     """Analyse every source under the paths, once, and note how long each step took."""
     pipeline = import_extra("analyzer.pipeline", "analyzer")
-    plain = import_extra("analyzer.wording", "analyzer").plain
     console = Console(stderr=True)
     sources = list(dict.fromkeys(source for path in paths for source in pipeline.find_sources(path)))
     analyses = []
