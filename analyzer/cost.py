@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analyzer.schema import Cost, CostWindow, Int64, Price, RunData
-from analyzer.windows import extent, increase, series
+from analyzer.schema import Cost, CostWindow, Float64, Int64, Price, RunData
+from analyzer.windows import empty_ratio, increase, mean_between, or_none, sections, series
 
 
 def price_of(gpu_name: str) -> Price | None:
@@ -42,21 +42,14 @@ def own_price(gpu_name: str, usd_per_gpu_hour: float) -> Price:
 
 def cost(data: RunData, price: Price | None, start: Int64, end: Int64) -> Cost:
     """Cost of the whole run, of its phases, and of the given windows."""
-    first, last = extent(data)
-    phases = [(phase.t_ns, phase.end_ns or last) for phase in data.phases]
-    every = _windows(
-        data,
-        price,
-        [None, *(phase.name for phase in data.phases), *(None for _ in start)],
-        np.array([first, *(low for low, _ in phases), *start], np.int64),
-        np.array([last, *(high for _, high in phases), *end], np.int64),
-    )
+    every = _windows(data, price, *sections(data, start, end))
+    phases = len(data.phases)
     return Cost(
         price=price,
         gpus=len(data.run.gpus),
         overall=every[0],
-        phases=every[1 : 1 + len(phases)],
-        windows=every[1 + len(phases) :],
+        phases=every[1 : 1 + phases],
+        windows=every[1 + phases :],
     )
 
 
@@ -64,8 +57,7 @@ def _windows(
     data: RunData, price: Price | None, names: Sequence[str | None], start: Int64, end: Int64
 ) -> tuple[CostWindow, ...]:
     def grown(counter: str, source: str = "serving") -> list[float | None]:
-        found = increase(data, source, counter, start, end)
-        return [None] * len(start) if found is None else [float(value) for value in found]
+        return or_none(increase(data, source, counter, start, end), len(start))
 
     use = (
         grown("requests_ok_total"),
@@ -73,7 +65,7 @@ def _windows(
         grown("input_tokens_total"),
         grown("output_tokens_total"),
         grown("energy_joules_total", "nvml"),
-        _idle_ratios(data, start, end),
+        or_none(_idle_ratio(data, start, end), len(start)),
     )
     rows = zip(names, start, end, zip(*use, strict=True), strict=True)
     return tuple(
@@ -97,7 +89,7 @@ def _window(price: Price | None, gpus: int, name: str | None, window_ns: tuple[i
     usd = price.usd_per_gpu_hour * gpus * hours if price and gpus else None
     # Counters are read between scrapes; less than half a request is none.
     ok = use.ok if use.ok is None or use.ok >= _HALF else 0.0
-    tokens = (use.input_tokens or 0) + (use.output_tokens or 0)
+    tokens = None if use.input_tokens is None or use.output_tokens is None else use.input_tokens + use.output_tokens
     per_1000 = 1000 * usd / ok if usd is not None and ok else None
     busy = None if use.idle_ratio is None else 1 - use.idle_ratio
     return CostWindow(
@@ -126,17 +118,14 @@ def _reason(price: Price | None, gpus: int, ok: float | None) -> str | None:
         return "no price for this GPU: give one with --price"
     if ok is None:
         return "the number of finished requests was not recorded"
-    return None if ok else "no request finished in this time"
+    return None if ok else "no request succeeded in this time"
 
 
-def _idle_ratios(data: RunData, start: Int64, end: Int64) -> list[float | None]:
-    """Share of the readings in each window with no request running; None where the load was not recorded.
+def _idle_ratio(data: RunData, start: Int64, end: Int64) -> Float64 | None:
+    """Share of each window with no request running; None where the load was not recorded.
 
     Of several engines the busiest counts: the GPUs are paid for while any of them works.
     """
     readings = series(data, "serving", "requests_running").values()
-    found: list[float | None] = []
-    for low, high in zip(start, end, strict=True):
-        inside = [values[slice(*np.searchsorted(t_ns, (low, high)))] for t_ns, values in readings]
-        found.append(min(float((part == 0).mean()) for part in inside) if inside and all(map(len, inside)) else None)
-    return found
+    idle = [mean_between(t_ns, empty_ratio(running), start, end) for t_ns, running in readings]
+    return np.min(idle, axis=0) if idle else None

@@ -6,13 +6,15 @@ buckets are known it is the interval of the bucket that holds it, with the usual
 inside; nothing is ever said beyond the last finite edge.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
 
 from analyzer.schema import Float64, Int64, Latency, LatencyStats, LatencyWindow, Percentile, RunData
-from analyzer.windows import bucket_increase, extent, increase, series
+from analyzer.windows import bucket_increase, increase, mean_between, or_none, sections, series
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 MEASURES = ("ttft_s", "itl_s", "tpot_s", "e2e_latency_s", "queue_time_s", "prefill_s", "decode_s")
@@ -24,22 +26,15 @@ _TAIL = 0.025
 
 
 def latency(data: RunData, start: Int64, end: Int64) -> Latency | None:
-    """Latency of the whole run, of its phases and of the given windows; None where nothing was served or scraped.
+    """Latency of the whole run, of its phases and of the given windows; None where no request and no scrape is known.
 
     A request belongs to the window in which it arrived; a histogram counts what was observed in a window.
     """
-    if not len(data.requests) and not len(data.histograms):
+    if not len(data.requests) and not len(data.histograms) and "serving" not in data.samples:
         return None
-    first, last = extent(data)
-    phases = [(phase.t_ns, phase.end_ns or last) for phase in data.phases]
-    names = [None, *(phase.name for phase in data.phases), *(None for _ in start)]
-    every = _windows(
-        data,
-        names,
-        np.array([first, *(low for low, _ in phases), *start], np.int64),
-        np.array([last + 1, *(high for _, high in phases), *end], np.int64),
-    )
-    return Latency(overall=every[0], phases=every[1 : 1 + len(phases)], windows=every[1 + len(phases) :])
+    every = _windows(data, *sections(data, start, end))
+    phases = len(data.phases)
+    return Latency(overall=every[0], phases=every[1 : 1 + phases], windows=every[1 + phases :])
 
 
 def _windows(data: RunData, names: Sequence[str | None], start: Int64, end: Int64) -> tuple[LatencyWindow, ...]:
@@ -47,7 +42,7 @@ def _windows(data: RunData, names: Sequence[str | None], start: Int64, end: Int6
 
     def rate(counter: str) -> list[float | None]:
         grown = increase(data, "serving", counter, start, end)
-        return [None] * len(start) if grown is None else [float(value) for value in grown / seconds]
+        return or_none(None if grown is None else grown / seconds, len(start))
 
     done, running, waiting = (
         rate("requests_ok_total"),
@@ -78,13 +73,9 @@ def _little(waiting: float | None, done_per_s: float | None) -> float | None:
 
 
 def _gauge(data: RunData, quantity: str, start: Int64, end: Int64) -> list[float | None]:
-    """Mean of a gauge in each window, summed over the subjects; None where it was not read."""
-    readings = series(data, "serving", quantity).values()
-    found: list[float | None] = []
-    for low, high in zip(start, end, strict=True):
-        inside = [values[slice(*np.searchsorted(t_ns, (low, high)))] for t_ns, values in readings]
-        found.append(float(sum(part.mean() for part in inside)) if inside and all(map(len, inside)) else None)
-    return found
+    """Mean of a gauge in each window, summed over the subjects; None where one of them was not read."""
+    means = [mean_between(*readings, start, end) for readings in series(data, "serving", quantity).values()]
+    return or_none(np.sum(means, axis=0) if means else None, len(start))
 
 
 def _stats(data: RunData, start: Int64, end: Int64) -> list[list[LatencyStats]]:
@@ -101,9 +92,8 @@ def _stats(data: RunData, start: Int64, end: Int64) -> list[list[LatencyStats]]:
         grown = bucket_increase(data, measure, start, end)
         if grown is not None:
             edges, counts, sums = grown
-            for row, counted in enumerate(counts):
-                if counted.sum() > 0:
-                    found[row].append(from_buckets(measure, edges, counted, float(sums[row])))
+            for row in np.flatnonzero(counts.sum(axis=1)).tolist():
+                found[row].append(from_buckets(measure, edges, counts[row], float(sums[row])))
     return found
 
 
@@ -124,21 +114,23 @@ def from_values(measure: str, values: Float64) -> LatencyStats:
         origin="requests",
         n=len(ordered),
         mean_s=float(ordered.mean()),
-        percentiles=tuple(_of_order(ordered, q) for q in QUANTILES),
+        percentiles=tuple(map(partial(_of_order, ordered), QUANTILES, np.quantile(ordered, QUANTILES).tolist())),
     )
 
 
-def _of_order(ordered: Float64, q: float) -> Percentile:
+def _of_order(ordered: Float64, q: float, value: float) -> Percentile:
     low, high = order_interval(len(ordered), q)
     return Percentile(
         q=q,
-        value_s=float(np.quantile(ordered, q)),
-        low_s=None if low is None else float(ordered[low]),
+        value_s=value,
+        # Far out in the tail of few values the interval may begin above the interpolation; it is widened to hold it.
+        low_s=None if low is None else min(value, float(ordered[low])),
         high_s=None if high is None else float(ordered[high]),
         note="low n" if low is None or high is None else None,
     )
 
 
+@lru_cache(maxsize=1024)
 def order_interval(n: int, q: float) -> tuple[int | None, int | None]:
     """Ranks (from 0) of the order statistics that hold the q-quantile with 95 % confidence.
 
@@ -164,24 +156,25 @@ def from_buckets(measure: str, edges: Float64, counts: Float64, summed: float) -
         counts: Observations in each bucket and beyond the last, shape (k + 1,), not all zero.
         summed: Sum of what was observed, seconds.
     """
-    n = float(counts.sum())
+    bounds, cumulative = [0.0, *edges.tolist()], [0.0, *np.cumsum(counts).tolist()]
+    n = cumulative[-1]
     return LatencyStats(
         measure=measure,
         origin="histogram",
         n=round(n),
         mean_s=summed / n,
-        percentiles=tuple(_of_bucket(edges, counts, q) for q in QUANTILES),
+        percentiles=tuple(_of_bucket(bounds, cumulative, q) for q in QUANTILES),
     )
 
 
-def _of_bucket(edges: Float64, counts: Float64, q: float) -> Percentile:
-    cumulative = np.cumsum(counts)
+def _of_bucket(bounds: Sequence[float], cumulative: Sequence[float], q: float) -> Percentile:
+    """The bucket that holds the quantile; bucket k lies between bounds k and k + 1 and is counted between both, too."""
     rank = q * cumulative[-1]
-    bucket = int(np.searchsorted(cumulative, rank, side="left"))
-    if bucket >= len(edges):
-        return Percentile(q=q, value_s=None, low_s=float(edges[-1]), high_s=None, note="beyond the last bucket")
-    low, high = float(edges[bucket - 1]) if bucket else 0.0, float(edges[bucket])
-    before = float(cumulative[bucket - 1]) if bucket else 0.0
-    value = low + (high - low) * float(rank - before) / float(counts[bucket])
+    bucket = bisect_left(cumulative, rank) - 1
+    if bucket == len(bounds) - 1:
+        return Percentile(q=q, value_s=None, low_s=bounds[-1], high_s=None, note="beyond the last bucket")
+    low, high = bounds[bucket : bucket + 2]
+    before, until = cumulative[bucket : bucket + 2]
+    value = low + (high - low) * (rank - before) / (until - before)
     limited = high - low > 2 * RESOLUTION_RATIO * (high + low) / 2
     return Percentile(q=q, value_s=value, low_s=low, high_s=high, note="resolution-limited" if limited else None)

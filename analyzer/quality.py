@@ -4,6 +4,8 @@ import numpy as np
 
 from analyzer.schema import Quality, RunData, Trace
 from analyzer.steps import StepColumns
+from analyzer.timeline import clip, total, union
+from analyzer.windows import captures, extent
 
 #: Above this share of the window the profiler's own work is worth a warning.
 DISTURBANCE_RATIO = 0.02
@@ -19,12 +21,12 @@ def trace_quality(trace: Trace, steps: StepColumns | None) -> Quality:
     notes = []
     if length[launched].sum() < LAUNCHED_RATIO * length.sum():
         notes.append(
-            f"Only {100 * length[launched].sum() / length.sum():.0f} % of the device time has its launch in this trace: "
-            "causes of idle time are incomplete.",
+            f"Only {100 * length[launched].sum() / length.sum():.0f} % of the device time has its launch in this "
+            "trace: causes of idle time are incomplete.",
         )
-    if steps is None:
+    if steps is None and len(work):
         notes.append("No LLM steps are marked in this trace, so the verdict speaks of the whole window.")
-    elif not steps.steady.all():
+    elif steps is not None and not steps.steady.all():
         left_out = int((steps.end_ns - steps.start_ns)[~steps.steady].sum()) / 1e6
         notes.append(
             f"The first {int((~steps.steady).sum())} steps ({left_out:.0f} ms) are left out of the verdict: "
@@ -40,7 +42,7 @@ def trace_quality(trace: Trace, steps: StepColumns | None) -> Quality:
 
 def run_quality(data: RunData, observed_s: float, whole_s: float) -> Quality:
     """Coverage is the share of the run with GPU readings; captures are left out on purpose, and said so."""
-    captured = sum((event.end_ns or event.t_ns) - event.t_ns for event in data.events if event.kind == "trace") / 1e9
+    captured = total(clip(union(*captures(data)), extent(data))) / 1e9
     notes = [f"{name}: {reason}" for name, reason in sorted(data.absences.items())]
     if captured:
         notes.insert(0, f"{captured:.1f} s of profiler captures are left out of the verdict and the utilization: "

@@ -1,9 +1,13 @@
 """What each GPU's counters read on average, over a run, its phases and its windows."""
 
+import re
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import pandas as pd
 
 from analyzer.schema import Budget, Evidence, GpuUse, Int64, RunData, UseWindow
-from analyzer.windows import captures, extent, mean_in, mean_of, outside, series, window_of
+from analyzer.windows import captures, mean_between, mean_of, or_none, outside, sections, subjects
 from collector.catalogue import CATALOGUE
 
 #: What is shown, in this order; clock event flags become the share of readings that had them.
@@ -14,51 +18,52 @@ SHOWN = (
 )  # fmt: skip
 
 
+_Means = Mapping[str, float | None]
+
+
 def run_budget(data: RunData, evidence: Evidence, start: Int64, end: Int64) -> Budget:
     """Where a run's time went, and every GPU's means; profiler captures are left out of both."""
     idle = sum(float(values.sum()) for name, values in evidence.parts.items() if name.startswith("idle"))
     span = float(evidence.observed_s.sum())
-    subjects = _subjects(data)
-    first, last = extent(data)
-    whole = np.array([first], np.int64), np.array([last + 1], np.int64)
-    phases = [(phase.t_ns, phase.end_ns or last) for phase in data.phases]
-    bounds = np.array(phases, np.int64).reshape(-1, 2)
+    gpus = {subject: _outside_captures(frame, data) for subject, frame in subjects(data, "nvml").items()}
+    names, start, end = sections(data, start, end)
+    every = tuple(
+        UseWindow(name=name, start_s=int(low) / 1e9, end_s=int(high) / 1e9, means=means)
+        for name, low, high, means in zip(names, start, end, _means(list(gpus.values()), start, end), strict=True)
+    )[1:]
+    uses = [
+        GpuUse(device=_device(subject, place), means=_means([frame], start[:1], end[:1])[0])
+        for place, (subject, frame) in enumerate(gpus.items())
+    ]
+    phases = len(data.phases)
     return Budget(
         span_s=span,
         busy_s=span - idle,
         idle_s=idle,
-        gpus=tuple(
-            GpuUse(device=row, means=_means(data, (subject,), *whole)[0]) for row, subject in enumerate(subjects)
-        ),
-        phases=tuple(
-            UseWindow(name=phase.name, start_s=low / 1e9, end_s=high / 1e9, means=means)
-            for phase, (low, high), means in zip(
-                data.phases, phases, _means(data, subjects, bounds[:, 0], bounds[:, 1]), strict=True,
-            )
-        ),
-        windows=tuple(
-            UseWindow(name=None, start_s=int(low) / 1e9, end_s=int(high) / 1e9, means=means)
-            for low, high, means in zip(start, end, _means(data, subjects, start, end), strict=True)
-        ),
-    )  # fmt: skip
+        gpus=tuple(sorted(uses, key=lambda use: use.device)),
+        phases=every[:phases],
+        windows=every[phases:],
+    )
 
 
-def _subjects(data: RunData) -> tuple[str, ...]:
-    frame = data.samples.get("nvml")
-    return tuple(sorted(frame["subject"].unique())) if frame is not None else ()
+def _outside_captures(frame: pd.DataFrame, data: RunData) -> pd.DataFrame:
+    return frame[outside(frame["t_ns"].to_numpy(np.int64), captures(data))]
 
 
-def _means(data: RunData, subjects: tuple[str, ...], start: Int64, end: Int64) -> list[dict[str, float | None]]:
-    """Quantity → mean over the subjects, one mapping a window; None where it was not read."""
-    table: list[dict[str, float | None]] = [{} for _ in range(len(start))]
-    cut_out = captures(data)
+def _device(subject: str, place: int) -> int:
+    """The number in ``gpu:<number>``; of a subject that is named otherwise its place."""
+    named = re.fullmatch(r"gpu:(\d{1,6})", subject)
+    return int(named[1]) if named else place
+
+
+def _means(gpus: Sequence[pd.DataFrame], start: Int64, end: Int64) -> list[_Means]:
+    """Quantity → mean over the GPUs, one mapping a window; None where it was not read."""
+    columns: dict[str, list[float | None]] = {}
     for quantity in SHOWN:
-        of_subject = []
-        for subject, (t_ns, values) in series(data, "nvml", quantity).items():
-            if subject in subjects:
-                window = np.where(outside(t_ns, cut_out), window_of(t_ns, start, end), -1)
-                of_subject.append(mean_in(window, values, len(start)))
-        means = mean_of(of_subject) if of_subject else np.full(len(start), np.nan)
-        for row, mean in enumerate(means):
-            table[row][quantity] = float(mean) if np.isfinite(mean) else None
-    return table
+        read = [
+            mean_between(frame["t_ns"].to_numpy(np.int64), frame[quantity].to_numpy(np.float64), start, end)
+            for frame in gpus
+            if quantity in frame
+        ]
+        columns[quantity] = or_none(mean_of(read) if read else None, len(start))
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

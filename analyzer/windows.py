@@ -6,8 +6,10 @@ what it counted since.
 """
 
 from itertools import pairwise
+from math import isfinite
 
 import numpy as np
+import pandas as pd
 
 from analyzer.schema import Bool, Float64, Int64, RunData
 
@@ -26,13 +28,28 @@ def cut(data: RunData, window_s: float) -> tuple[Int64, Int64]:
 
 
 def extent(data: RunData) -> tuple[int, int]:
-    """First and last instant of the run: of its samples, or of its requests where it has none."""
+    """The run's first instant and the one after its last: of its samples, or of its requests where it has none."""
     instants = [frame["t_ns"] for frame in data.samples.values() if len(frame)]
     if not instants and len(data.requests):
         instants = [data.requests["t_ns"]]
     if not instants:
         return data.run.started_ns, data.run.ended_ns or data.run.started_ns
-    return min(int(t.min()) for t in instants), max(int(t.max()) for t in instants)
+    return min(int(t.min()) for t in instants), max(int(t.max()) for t in instants) + 1
+
+
+def sections(data: RunData, start: Int64, end: Int64) -> tuple[list[str | None], Int64, Int64]:
+    """Names, starts and ends of the whole run, then of its phases, then of the given windows.
+
+    A phase that has not ended lasts until the run's last instant.
+    """
+    first, last = extent(data)
+    begun = [phase.t_ns for phase in data.phases]
+    ended = [max(phase.t_ns, phase.end_ns or last) for phase in data.phases]
+    return (
+        [None, *(phase.name for phase in data.phases), *(None for _ in start)],
+        np.array([first, *begun, *start], np.int64),
+        np.array([last, *ended, *end], np.int64),
+    )
 
 
 def window_of(t_ns: Int64, start: Int64, end: Int64) -> Int64:
@@ -43,14 +60,37 @@ def window_of(t_ns: Int64, start: Int64, end: Int64) -> Int64:
     return found
 
 
-def mean_in(window: Int64, values: Float64, count: int, weights: Float64 | None = None) -> Float64:
-    """Mean of the values that fall into each window, NaN where none does, shape (count,)."""
+def mean_in(window: Int64, values: Float64, count: int, weights: Float64) -> Float64:
+    """Weighted mean of the values that fall into each window, NaN where none does, shape (count,)."""
     used = (window >= 0) & np.isfinite(values)
-    weight = np.ones(len(values)) if weights is None else weights
-    whole = np.bincount(window[used], weight[used], count)
-    summed = np.bincount(window[used], (weight * values)[used], count)
+    whole = np.bincount(window[used], weights[used], count)
+    summed = np.bincount(window[used], (weights * values)[used], count)
     mean: Float64 = np.divide(summed, whole, out=np.full(count, np.nan), where=whole > 0)
     return mean
+
+
+def mean_between(t_ns: Int64, values: Float64, start: Int64, end: Int64) -> Float64:
+    """Mean of the readings in each span [start, end), NaN where none falls; spans may overlap, shape of ``start``."""
+    low, high = np.searchsorted(t_ns, start), np.searchsorted(t_ns, end)
+    known = np.isfinite(values)
+    count = np.r_[0, np.cumsum(known)]
+    summed = np.r_[0.0, np.cumsum(np.where(known, values, 0))]
+    number = count[high] - count[low]
+    mean: Float64 = np.divide(summed[high] - summed[low], number, out=np.full(len(start), np.nan), where=number > 0)
+    return mean
+
+
+def or_none(values: Float64 | None, count: int) -> list[float | None]:
+    """Each of ``count`` values as it leaves the columns: None where it is NaN, or where there are none."""
+    return [None] * count if values is None else [value if isfinite(value) else None for value in values.tolist()]
+
+
+def empty_ratio(requests: Float64) -> Float64:
+    """The least share of its time that a server held nothing, by its number of requests.
+
+    Requests come in whole numbers, so a mean of 0.3 of them left the server empty for 70 % of the time or more.
+    """
+    return np.clip(1 - requests, 0, 1)
 
 
 def mean_of(rows: list[Float64]) -> Float64:
@@ -78,32 +118,39 @@ def outside(t_ns: Int64, intervals: tuple[Int64, Int64]) -> Bool:
     return ~inside
 
 
+def subjects(data: RunData, source: str) -> dict[str, pd.DataFrame]:
+    """A source's samples by subject."""
+    frame = data.samples.get(source)
+    return {str(name): part for name, part in frame.groupby("subject", sort=True)} if frame is not None else {}
+
+
 def series(data: RunData, source: str, quantity: str) -> dict[str, tuple[Int64, Float64]]:
     """A quantity's readings by subject: (t_ns, values), both of shape (n,); absent readings are left out."""
-    frame = data.samples.get(source)
-    if frame is None or quantity not in frame:
-        return {}
-    present = frame[frame[quantity].notna()]
     return {
-        str(subject): (part["t_ns"].to_numpy(np.int64), part[quantity].to_numpy(np.float64))
-        for subject, part in present.groupby("subject", sort=True)
+        subject: (present["t_ns"].to_numpy(np.int64), present[quantity].to_numpy(np.float64))
+        for subject, frame in subjects(data, source).items()
+        if quantity in frame and len(present := frame[frame[quantity].notna()])
     }
 
 
 def increase(data: RunData, source: str, counter: str, start: Int64, end: Int64) -> Float64 | None:
     """How much a counter grew in each window, over all subjects; None where it was never read.
 
-    Between two readings a counter is taken to grow evenly; beyond the first and the last it is flat.
+    Between two readings a counter is taken to grow evenly; beyond the first and the last it is flat. A window that
+    lies wholly beyond them is NaN.
     """
     found = series(data, source, counter)
     if not found:
         return None
-    grown = np.zeros(len(start))
+    grown, known = np.zeros(len(start)), np.zeros(len(start), bool)
     for t_ns, values in found.values():
         step = np.diff(values, prepend=values[:1])
         climbed = np.cumsum(np.where(step < 0, values, step))
-        grown += np.interp(end, t_ns, climbed) - np.interp(start, t_ns, climbed)
-    return grown
+        # From the first reading on, so that float64 holds every nanosecond.
+        low, high, read = start - t_ns[0], end - t_ns[0], t_ns - t_ns[0]
+        grown += np.interp(high, read, climbed) - np.interp(low, read, climbed)
+        known |= (low < read[-1]) & (high > 0) & (read[-1] > 0)
+    return np.where(known, grown, np.nan)
 
 
 def bucket_increase(data: RunData, quantity: str, start: Int64, end: Int64) -> tuple[Float64, Float64, Float64] | None:
@@ -123,11 +170,12 @@ def bucket_increase(data: RunData, quantity: str, start: Int64, end: Int64) -> t
     for _, scrapes in frame[frame["edges"] == edges].groupby("subject", sort=True):
         t_ns = scrapes["t_ns"].to_numpy(np.int64)
         low, high = (np.maximum(np.searchsorted(t_ns, at, side="right") - 1, 0) for at in (start, end))
-        cumulative = np.stack(scrapes["cumulative"].to_list()).astype(np.float64)
-        restarted = np.r_[False, np.diff(cumulative[:, -1]) < 0]
+        cumulative = np.array(scrapes["cumulative"].to_list(), np.float64)
+        restarted = np.r_[False, (np.diff(cumulative, axis=0) < 0).any(axis=1)]
         climbed = _without_restarts(cumulative, restarted)
         summed = _without_restarts(scrapes["sum"].to_numpy(np.float64)[:, np.newaxis], restarted)[:, 0]
-        counts += np.diff(climbed[high] - climbed[low], axis=1, prepend=0.0)
+        # A page that was written while it was read may count more below an edge than below the next.
+        counts += np.maximum(np.diff(climbed[high] - climbed[low], axis=1, prepend=0.0), 0)
         sums += summed[high] - summed[low]
     return np.asarray(edges, np.float64), counts, sums
 

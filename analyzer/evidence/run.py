@@ -13,7 +13,19 @@ import pandas as pd
 from analyzer.evidence import PARTS
 from analyzer.roofline import DEFAULT_REACH, Hardware
 from analyzer.schema import Evidence, Float64, Int64, RunData
-from analyzer.windows import bucket_increase, captures, increase, mean_in, mean_of, outside, series, window_of
+from analyzer.windows import (
+    bucket_increase,
+    captures,
+    empty_ratio,
+    increase,
+    mean_between,
+    mean_in,
+    mean_of,
+    outside,
+    series,
+    subjects,
+    window_of,
+)
 
 #: Below this share of both roofs' reach work is bound by neither (TensorRT-LLM's speed-of-light rules: compute and
 #: memory both under 40 % are latency problems).
@@ -35,32 +47,38 @@ _SHOWN = (
 def run_evidence(data: RunData, hardware: Hardware | None, start: Int64, end: Int64) -> Evidence:
     """The evidence of a run over the given windows, shape (n,) each; captures are left out."""
     count = len(start)
-    readings = [_Gpu(frame, data, start, end) for frame in _gpus(data)]
+    readings = [_Gpu(frame, data, start, end) for frame in subjects(data, "nvml").values()]
     signals: dict[str, Float64] = {}
     missing: dict[str, str] = {}
     reach = (hardware.tensor_active_reach, hardware.dram_active_reach) if hardware else (DEFAULT_REACH,) * 2
     parts = _average([gpu.parts(reach, count) for gpu in readings], count)
     _split_idle(parts, _empty_ratio(data, start, end), signals, missing)
-    if not readings:
-        missing["gpu"] = data.absences.get("nvml", "no GPU samples in this run")
+    if not any(np.isfinite(gpu.busy).any() for gpu in readings):
+        missing["gpu"] = _why_absent(data, "nvml", "gpu_utilization_ratio") or "no GPU samples in this run"
     elif not any(gpu.has_gpm for gpu in readings):
-        missing["compute_roof_ratio"] = _first_absence(data, "nvml") or "no GPM counters in this run"
+        reason = _why_absent(data, "nvml", "dram_active_ratio") or "no GPM counters in this run"
+        missing |= {"compute_roof_ratio": reason, "busy_other": reason}
     else:
         roofs = mean_of([np.stack(gpu.roof_ratios(reach, count)) for gpu in readings])
         signals |= dict(zip(("compute_roof_ratio", "memory_roof_ratio", "roof_margin"), roofs, strict=True))
     for name in _SHOWN if readings else ():
         signals[name] = mean_of([gpu.mean(name, count) for gpu in readings])
     _serving_signals(data, start, end, signals, missing)
-    return Evidence(kind="samples", start_ns=start, end_ns=end, parts=parts, signals=signals, missing=missing)
+    return Evidence(
+        kind="samples",
+        start_ns=start,
+        end_ns=end,
+        parts=parts,
+        signals=signals,
+        missing=missing,
+        ridge_tokens=hardware.ridge_tokens if hardware else None,
+    )
 
 
-def _gpus(data: RunData) -> list[pd.DataFrame]:
-    frame = data.samples.get("nvml")
-    return [part for _, part in frame.groupby("subject", sort=True)] if frame is not None else []
-
-
-def _first_absence(data: RunData, source: str) -> str | None:
-    return next((reason for key, reason in data.absences.items() if key.startswith(f"{source}/")), None)
+def _why_absent(data: RunData, source: str, quantity: str) -> str | None:
+    """Why a quantity is absent from the first subject that lacks it."""
+    keys = (key for key in data.absences if key.startswith(f"{source}/") and key.endswith(f"/{quantity}"))
+    return next((data.absences[key] for key in keys), None)
 
 
 class _Roofs(NamedTuple):
@@ -78,7 +96,7 @@ class _Gpu:
         t_ns = frame["t_ns"].to_numpy(np.int64)
         usual = float(np.median(np.diff(t_ns))) if len(t_ns) > 1 else 0.0
         covered = np.minimum(np.diff(t_ns, prepend=t_ns[:1] - int(usual)), _GAP_INTERVALS * usual)
-        middle = (t_ns - covered / 2).astype(np.int64)
+        middle = t_ns - (covered / 2).astype(np.int64)
         self.window = np.where(outside(middle, captures(data)), window_of(middle, start, end), -1)
         self.seconds = covered / 1e9
         self._frame = frame
@@ -151,26 +169,21 @@ def _average(parts: list[dict[str, Float64]], count: int) -> dict[str, Float64]:
 
 
 def _empty_ratio(data: RunData, start: Int64, end: Int64) -> Float64 | None:
-    """Share of each window in which the server held no request; None where its load was never observed.
-
-    The scrapes that saw an empty server estimate it. So does one minus the mean number of requests, which the
-    share can never be below: requests come in whole numbers.
-    """
+    """Share of each window in which the server held no request; None where its load was never observed."""
     running, waiting = (series(data, "serving", name) for name in ("requests_running", "requests_waiting"))
     if not running:
         return None
     t_ns, total = _sum_of([*running.values(), *waiting.values()])
-    window = window_of(t_ns, start, end)
-    empty = mean_in(window, (total == 0).astype(np.float64), len(start))
-    return np.fmax(empty, np.clip(1 - mean_in(window, total, len(start)), 0, 1))
+    return mean_between(t_ns, empty_ratio(total), start, end)
 
 
 def _sum_of(readings: list[tuple[Int64, Float64]]) -> tuple[Int64, Float64]:
-    """Several gauges added up at the instants of the first, each holding its last value in between."""
-    t_ns = readings[0][0]
+    """Several gauges added up at all their instants; each holds its last value in between and is unknown outside."""
+    t_ns = np.unique(np.concatenate([instants for instants, _ in readings]))
     total = np.zeros(len(t_ns))
     for instants, values in readings:
-        total += values[np.maximum(np.searchsorted(instants, t_ns, side="right") - 1, 0)]
+        held = values[np.maximum(np.searchsorted(instants, t_ns, side="right") - 1, 0)]
+        total += np.where((t_ns >= instants[0]) & (t_ns <= instants[-1]), held, np.nan)
     return t_ns, total
 
 
@@ -179,7 +192,8 @@ def _split_idle(
 ) -> None:  # fmt: skip
     idle = parts.pop("idle")
     if empty is None:
-        missing["requests_running"] = "no serving samples: idle time cannot be told from starvation"
+        reason = "no serving samples, so low traffic cannot be told from starvation"
+        missing |= {"requests_running": reason, "idle_unknown": reason}
         parts["idle_unknown"] = idle
         return
     signals["empty_ratio"] = empty
@@ -198,14 +212,14 @@ def _serving_signals(
     for name in ("requests_running", "requests_waiting", "kv_cache_usage_ratio"):
         readings = series(data, "serving", name)
         if readings:
-            signals[name] = np.sum(
-                [mean_in(window_of(t_ns, start, end), values, count) for t_ns, values in readings.values()], axis=0,
-            )  # fmt: skip
+            signals[name] = np.sum([mean_between(*reading, start, end) for reading in readings.values()], axis=0)
         else:
-            missing.setdefault(name, _first_absence(data, "serving") or "no serving samples in this run")
+            missing.setdefault(name, _why_absent(data, "serving", name) or "no serving samples in this run")
     cores = increase(data, "serving", "front_end_cpu_seconds_total", start, end)
     if cores is None:
-        missing["front_end_cores"] = "the server does not export its process_cpu_seconds_total"
+        reason = _why_absent(data, "serving", "front_end_cpu_seconds_total")
+        reason = reason or "the server does not export its process_cpu_seconds_total"
+        missing |= {"front_end_cores": reason, "idle_starved": reason}
     else:
         signals["front_end_cores"] = cores / seconds
     steps = bucket_increase(data, "step_tokens", start, end)
