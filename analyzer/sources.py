@@ -1,6 +1,7 @@
 """Find what can be analysed at a path, and load it with the importer that claims it."""
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from analyzer import importers
@@ -14,35 +15,38 @@ _HEAD_BYTES = 1 << 16
 
 
 def find_sources(path: Path) -> list[Path]:
-    """The traces and run folders at a path: itself, or what lies directly in a folder and its subfolders.
+    """The traces and run folders at a path: itself, or what lies in a folder and its subfolders.
 
-    The traces inside a run folder belong to the run and are not sources of their own.
+    The traces inside a run folder belong to the run and are not sources of their own. Links to folders are not
+    followed.
 
     Raises:
         UserError: Nothing is there, it cannot be read, or it holds nothing that any importer claims.
     """
-    if not path.exists():
-        raise UserError(f"{path} does not exist: check the path")
-    if _importer(path) is not None:
-        return [path]
-    if path.is_file():
-        raise UserError(f"{path} is neither a profiler trace nor a run folder: {_expected()}")
     try:
-        inside = sorted(path.iterdir())
+        if not path.exists():
+            raise UserError(f"{path} does not exist: check the path")
+        if _importer(path) is not None:
+            return [path]
+        if path.is_file():
+            raise UserError(f"{path} is neither a profiler trace nor a run folder: {_expected()}")
+        found = list(_inside(path))
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    found = [source for entry in inside for source in _sources_in(entry)]
+        raise UserError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
     if not found:
         raise UserError(f"{path} holds no trace and no run folder: {_expected()}")
     return found
 
 
-def _sources_in(path: Path) -> list[Path]:
-    if _importer(path) is not None:
-        return [path]
-    if path.is_dir() and not path.is_symlink():
-        return [source for entry in sorted(path.iterdir()) for source in _sources_in(entry)]
-    return []
+def _inside(folder: Path) -> Iterator[Path]:
+    """The sources inside a folder, in the order of their paths."""
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        if path != folder and _importer(path) is not None:
+            yield path
+        elif path == folder or (path.is_dir() and not path.is_symlink()):
+            waiting += sorted(path.iterdir(), reverse=True)
 
 
 def _expected() -> str:
@@ -56,12 +60,9 @@ def _importer(path: Path) -> str | None:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file, inflated where it is gzip; what can be had of a damaged one."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    """The first bytes of a file, inflated where it is gzip; of one cut short what there is."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
     if head[:2] != b"\x1f\x8b":
         return head
     try:
