@@ -12,8 +12,10 @@ from collector.catalogue import CATALOGUE
 from collector.schema import Histogram, Request
 from collector.store import Absence, RunReader
 
-#: Most rows of a subject that are read: 2.7 hours at 10 Hz, then the roll-ups take over.
-MAX_ROWS = 100_000
+#: Most samples of a subject that are read: 2.7 hours at 10 Hz, then the roll-ups take over.
+MAX_SAMPLES = 100_000
+#: Most rows of a subject's roll-ups that are read: each holds four numbers a quantity.
+MAX_ROLLUPS = MAX_SAMPLES // 4
 
 
 def claims(path: Path, head: bytes) -> bool:
@@ -48,8 +50,13 @@ def load(path: Path, progress: Progress | None = None) -> RunData:
 
 
 def _samples(reader: RunReader, source: str) -> pd.DataFrame:
-    """One frame of a source; in a roll-up a gauge is its mean and a counter what it had climbed to."""
-    resolution_s = reader.resolution_for(source, max_rows=MAX_ROWS)
+    """One frame of a source; in a roll-up a gauge is its mean and a counter what it had climbed to.
+
+    As a reading speaks of the time since the one before it, a roll-up is a reading at its end.
+    """
+    resolution_s = reader.resolution_for(source, max_rows=MAX_SAMPLES)
+    if resolution_s:
+        resolution_s = reader.resolution_for(source, max_rows=MAX_ROLLUPS)
     table = reader.samples(source, resolution_s=resolution_s)
     wanted = {
         quantity: f"{quantity}_max" if resolution_s and CATALOGUE[quantity].kind == "counter" else quantity
@@ -57,8 +64,11 @@ def _samples(reader: RunReader, source: str) -> pd.DataFrame:
     }
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
     place = {name: row for row, name in enumerate(table.columns)}
+    t_ns = np.array(columns[place["t_ns"]], np.int64)
+    if resolution_s:
+        t_ns = np.minimum(t_ns + resolution_s * 10**9, reader.newest_ns() or 0)
     frame: dict[str, object] = {
-        "t_ns": np.array(columns[place["t_ns"]], np.int64),
+        "t_ns": t_ns,
         "subject": pd.array(columns[place["subject"]], dtype="str"),
     }
     for quantity, column in wanted.items():
@@ -93,9 +103,6 @@ def _requests(requests: list[Request]) -> pd.DataFrame:
 
 
 def _last_reasons(absences: list[Absence]) -> dict[str, str]:
-    """The latest reason of each quantity that was absent at some time."""
-    return {
-        f"{absence.source}/{absence.subject}/{absence.quantity}": absence.reason
-        for absence in absences
-        if absence.reason is not None
-    }
+    """The reason of each quantity that was still absent in the end."""
+    last = {f"{absence.source}/{absence.subject}/{absence.quantity}": absence.reason for absence in absences}
+    return {quantity: reason for quantity, reason in last.items() if reason is not None}
