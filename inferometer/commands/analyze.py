@@ -52,7 +52,7 @@ def run(  # noqa: PLR0913 - each argument is an option
     ```
     inferometer analyze trace.json.gz
     inferometer analyze runs/monday --format html -o report.html
-    inferometer analyze runs/ --format json | jq .[].verdict.bottleneck
+    inferometer analyze runs/ --format json | jq '.[].verdict.bottleneck'
     ```
     """
     if form not in _FORMATS:
