@@ -11,6 +11,8 @@ from analyzer.wording import label, plain
 
 #: With more devices the lines speak of all of them at once.
 _DEVICES_APART = 2
+#: A smaller part of a device's time is left to the table.
+_WORTH_A_WORD = 0.005
 
 
 def source(analysis: Analysis) -> str:
@@ -63,6 +65,8 @@ def budget(analysis: Analysis) -> list[str]:
     if analysis.budget is None:
         return []
     devices = analysis.budget.devices
+    if len(devices) == 1:
+        return [_device(devices[0])]
     if devices and len(devices) <= _DEVICES_APART:
         return [f"GPU {device.device}: {_device(device)}" for device in devices]
     if devices:
@@ -86,23 +90,24 @@ def _device(device: DeviceBudget) -> str:
     if not device.span_s:
         return "no time observed"
     parts = (
-        ("compute", device.compute_s),
         ("exposed communication", device.exposed_communication_s),
         ("exposed copies", device.exposed_copy_s),
         ("launched late", device.idle_launch_s),
         ("device waits", device.idle_device_s),
     )
-    words = [f"{name} {percent(seconds / device.span_s)}" for name, seconds in parts if seconds]
-    return f"busy {percent(device.busy_ratio)} · {' · '.join(words)}"
+    shares = [(name, seconds / device.span_s) for name, seconds in parts]
+    words = [f"{name} {percent(share)}" for name, share in shares if share >= _WORTH_A_WORD]
+    return " · ".join([f"busy {percent(device.busy_ratio)}", *words])
 
 
 def steps(analysis: Analysis) -> list[str]:
     """The LLM steps of a trace: ``70 decode steps of 6.40 ms, batch 32``."""
-    return [
-        f"{count(group.count)} {plain(group.phase, 20)} steps of {duration(group.duration_p50_s)}, "
-        f"batch {number(group.batch_p50)}, {number(group.tokens_per_s)} tokens/s"
-        for group in (analysis.steps.groups if analysis.steps else ())
-    ]
+    said = []
+    for group in analysis.steps.groups if analysis.steps else ():
+        what = f"{plain(group.phase, 20)} step{'s' * (group.count != 1)}"
+        rate = f"batch {number(group.batch_p50)}, {number(group.tokens_per_s)} tokens/s"
+        said.append(f"{count(group.count)} {what} of {duration(group.duration_p50_s)}, {rate}")
+    return said
 
 
 def latency(analysis: Analysis) -> list[str]:

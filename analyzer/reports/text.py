@@ -20,6 +20,9 @@ SUFFIX = ".txt"
 
 #: What the topics take, with the space behind them.
 _GUTTER = 9
+#: The longest kernels say most.
+_KERNELS = 5
+_KERNEL_COLUMNS = ("share", "total", "count", "bound", "kernel")
 _LATENCY_COLUMNS = ("measure", "n", "p50", "p95", "p99")
 _MORE = "Name one of them for its evidence, or add --full to see everything."
 #: A screen of 24 lines less the prompt.
@@ -106,18 +109,19 @@ def _details(analysis: Analysis, width: int, room: _Room) -> list[RenderableType
     kernels = tables.kernels(analysis)
     if phases.rows:
         # The first line of its header is nearly empty: no blank line is needed above it.
-        return _some(phases, width, room, "phases")
+        return _some(phases, width, room.rows, "phases")
     if kernels.rows:
-        return [Text(), *_some(kernels, width, room, "kernels", ("share", "total", "count", "bound", "kernel"))]
+        return [Text(), *_some(kernels, width, min(room.rows, _KERNELS), "kernels", _KERNEL_COLUMNS)]
     if analysis.latency is not None:
         return [Text(), table(run_tables.latency([analysis.latency.overall]), width, only=_LATENCY_COLUMNS)]
     return []
 
 
-def _some(grid: Grid, width: int, room: _Room, what: str, only: Sequence[str] | None = None) -> list[RenderableType]:
-    hidden = len(grid.rows) - room.rows
+def _some(grid: Grid, width: int, rows: int, what: str, only: Sequence[str] | None = None) -> list[RenderableType]:
+    """The first rows of a table, and how many more there are."""
+    hidden = len(grid.rows) - rows
     more = [Text(f"and {hidden} more {what}: --full", style="dim")] if hidden > 0 else []
-    return [table(grid.head(room.rows), width, only=only), *more]
+    return [table(grid.head(rows), width, only=only), *more]
 
 
 def _everything(analysis: Analysis, width: int) -> Group:
