@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analyzer.bottlenecks import bottleneck
+from analyzer.bottlenecks import Bottleneck, bottleneck
 from analyzer.formatting import percent
 from analyzer.reports._grid import Grid, class_of
 from analyzer.schema import Share
@@ -26,10 +26,14 @@ def console(out: TextIO) -> Console:
     return made
 
 
+def _letter(item: Bottleneck) -> str:
+    return f"bold {item.ink} on {item.colour}"
+
+
 def chip(name: str) -> Text:
     """The letter of a bottleneck class on its colour."""
     item = bottleneck(name)
-    return Text(f" {item.letter} ", style=f"bold {item.ink} on {item.colour}")
+    return Text(f" {item.letter} ", style=_letter(item))
 
 
 def bar(shares: Sequence[Share], width: int) -> Text:
@@ -38,7 +42,7 @@ def bar(shares: Sequence[Share], width: int) -> Text:
     for share, cells in zip(shares, _cells([share.share for share in shares], width), strict=True):
         item = bottleneck(share.bottleneck)
         if cells:
-            line.append(item.letter, style=f"bold {item.ink} on {item.colour}")
+            line.append(item.letter, style=_letter(item))
             line.append(("░" if item.id == "unknown" else "█") * (cells - 1), style=item.colour)
     return line
 
@@ -66,7 +70,7 @@ def legend(shares: Sequence[Share], width: int) -> Text:
         more = f"and {len(seen) - index} more"
         if len(line) + 1 + len(words) + (len(more) if index + 1 < len(seen) else -3) > width:
             return line.append(more)
-        line.append(item.letter, style=f"bold {item.colour}")
+        line.append(item.letter, style=_letter(item))
         line.append(words)
     return line
 
@@ -110,5 +114,5 @@ def _longest_line(texts: Iterable[str]) -> int:
 def _cell(text: str, kind: str, *, wrap: bool) -> Text:
     cell = Text(text) if wrap else Text(text, no_wrap=True, overflow="ellipsis")
     if kind == "class":
-        cell.stylize(f"bold {class_of(text).colour}", 0, 1)
+        cell.stylize(_letter(class_of(text)), 0, 1)
     return cell
