@@ -1,7 +1,6 @@
-"""What holds for a whole window, drawn as that: staircases for figures, boxes for intervals.
+"""What holds for a whole window, drawn as that: staircases for figures, boxes for intervals, words for pointing.
 
-A window whose figure is missing is a hole, and so is time in which no window lies. In the middle of every
-window stands a small point that carries the words shown when it is pointed at.
+A window whose figure is missing is a hole, and so is time in which no window lies.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +25,6 @@ class Window(Protocol):
 
 W = TypeVar("W", bound=Window)
 
-#: Pixels of the points that carry the words.
-_POINT = 2
 #: Windows closer than this follow each other without a hole.
 _JOINT_S = 1e-3
 
@@ -37,7 +34,6 @@ def add_steps(
     windows: Sequence[W],
     value: Callable[[W], float | None],
     *,
-    words: Callable[[W], str],
     measure: theme.Measure,
     axis: str = "y",
     legend: bool = True,
@@ -54,10 +50,9 @@ def add_steps(
             y.append(None)
         x += [window.start_s, window.end_s]
         y += [value(window)] * 2
-    common = _common(measure, axis)
-    line = {"mode": "lines", "line": measure.stroke, "hoverinfo": "skip", "showlegend": legend}
-    figure.add_scatter(x=theme.utc(x), y=y, **line, **common)
-    figure.add_scatter(y=[value(window) for window in known], **_words(known, words, measure), **common)
+    figure.add_scatter(
+        x=theme.utc(x), y=y, mode="lines", line=measure.stroke, showlegend=legend, **_common(measure, axis)
+    )
 
 
 def add_boxes(
@@ -65,7 +60,6 @@ def add_boxes(
     windows: Sequence[W],
     bounds: Callable[[W], tuple[float, float | None] | None],
     *,
-    words: Callable[[W], str],
     measure: theme.Measure,
     axis: str = "y",
     legend: bool = True,
@@ -81,26 +75,41 @@ def add_boxes(
             x += [window.start_s, window.end_s, window.end_s, window.start_s, window.start_s, window.start_s]
             y += [low, low, high, high, low, None]
     common = _common(measure, axis)
-    shade = theme.faint(measure.colour, 0.45)
-    box = {"mode": "lines", "fill": "toself", "fillcolor": shade, "line": {"width": 0}, "hoverinfo": "skip"}
+    box = {"mode": "lines", "fill": "toself", "fillcolor": theme.faint(measure.colour, 0.45), "line": {"width": 0}}
     figure.add_scatter(x=theme.utc(x), y=y, showlegend=legend, **box, **common)
-    middles = [low if high is None else (low * high) ** 0.5 for _, low, high in known]
-    figure.add_scatter(y=middles, **_words([window for window, _, _ in known], words, measure), **common)
-    marks = [("triangle-up", 8) if high is None else ("circle", _POINT) for _, _, high in known]
-    figure.data[-1].marker.update(symbol=[symbol for symbol, _ in marks], size=[size for _, size in marks])
+    open_ended = [(window, low) for window, low, high in known if high is None]
+    mark = {"symbol": "triangle-up", "size": 8, "color": measure.colour}
+    x_of_marks = theme.utc((window.start_s + window.end_s) / 2 for window, _ in open_ended)
+    y_of_marks = [low for _, low in open_ended]
+    figure.add_scatter(x=x_of_marks, y=y_of_marks, mode="markers", marker=mark, showlegend=False, **common)
+
+
+def add_words(
+    figure: go.Figure,
+    windows: Sequence[W],
+    value: Callable[[W], float | None],
+    words: Callable[[W], str],
+    *,
+    name: str,
+    axis: str = "y",
+) -> None:
+    """Let every window say its words wherever it is pointed at: an invisible bar, because a bar is as wide as it is."""
+    known = [(window, found) for window in windows if (found := value(window)) is not None]
+    if not known:
+        return
+    figure.add_bar(
+        x=theme.utc((window.start_s + window.end_s) / 2 for window, _ in known),
+        width=[1e3 * (window.end_s - window.start_s) for window, _ in known],
+        y=[found for _, found in known],
+        marker={"color": "rgba(0,0,0,0)", "line": {"width": 0}},
+        customdata=[words(window) for window, _ in known],
+        hovertemplate="%{customdata}",
+        name=name,
+        yaxis=axis,
+        showlegend=False,
+    )
 
 
 def _common(measure: theme.Measure, axis: str) -> dict[str, Any]:
-    return {"legendgroup": measure.label, "name": measure.label, "yaxis": axis}
-
-
-def _words(windows: Sequence[W], words: Callable[[W], str], measure: theme.Measure) -> dict[str, Any]:
-    """The points in the middle of the windows, small enough to vanish in the line they stand on."""
-    return {
-        "x": theme.utc((window.start_s + window.end_s) / 2 for window in windows),
-        "mode": "markers",
-        "marker": {"size": _POINT, "color": measure.colour},
-        "customdata": [words(window) for window in windows],
-        "hovertemplate": "%{customdata}",
-        "showlegend": False,
-    }
+    name = measure.label
+    return {"legendgroup": name, "name": name, "yaxis": axis, "opacity": measure.strength, "hoverinfo": "skip"}

@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 
 from analyzer import theme
 from analyzer._decimate import LIMIT, break_gaps, extremes
-from analyzer._steps import add_steps
+from analyzer._steps import add_steps, add_words
 from analyzer.panels import View
+from analyzer.schema import UseWindow
 from collector.schema import Event
 
 Instants: TypeAlias = npt.NDArray[np.datetime64]
@@ -27,18 +28,26 @@ def axis(row: int) -> str:
     return "y" if row == 0 else f"y{row + 1}"
 
 
+def layout_axis(row: int) -> str:
+    """What the layout of a figure calls that axis."""
+    return axis(row).replace("y", "yaxis")
+
+
 def timeline(view: View, rows: Sequence[str], height: int, **layout: Any) -> go.Figure:  # noqa: ANN401
     """An empty figure over the time of the source: one x axis, one titled y axis a row, from the top."""
     source = view.analysis.source
-    figure = theme.blank(height, hovermode="x unified", hoversubplots="axis", uirevision=source.name)
+    figure = theme.blank(height, hovermode="x unified", hoversubplots="axis", barmode="overlay", uirevision=source.name)
     span = theme.utc((source.started_s, source.started_s + source.duration_s))
-    figure.update_xaxes(type="date", range=list(span), anchor="free", position=0, hoverformat="%H:%M:%S.%L UTC")
+    figure.update_xaxes(type="date", range=list(span), anchor="free", position=0, showspikes=False)
+    figure.update_xaxes(hoverformat="%H:%M:%S.%L UTC", showgrid=True)
+    # A page that shares one range between its panels finds here what all of it is.
+    figure.update_layout(meta={"span": [str(end) for end in span]})
     gap = _GAP / (height - _FRAME)
     part = (1 - gap * (len(rows) - 1)) / len(rows)
     for row, title in enumerate(rows):
         top = 1 - row * (part + gap)
-        spec = {"title": {"text": title}, "domain": [max(0.0, top - part), top], "anchor": "x"}
-        figure.update_layout({axis(row).replace("y", "yaxis", 1): spec})
+        spec = {"title": {"text": title}, "domain": [max(0.0, top - part), top], "anchor": "x", "fixedrange": True}
+        figure.update_layout({layout_axis(row): spec})
     return figure.update_layout(**layout)
 
 
@@ -64,14 +73,12 @@ def add_measure(
     if add_samples(figure, view.samples.get("nvml"), measure, template=template, row=row):
         return
     windows = view.analysis.budget.windows if view.analysis.budget else ()
-    add_steps(
-        figure,
-        windows,
-        lambda window: window.means.get(measure.quantity),
-        words=lambda window: words(window.means.get(measure.quantity)),
-        measure=measure,
-        axis=axis(row),
-    )
+
+    def value(window: UseWindow) -> float | None:
+        return window.means.get(measure.quantity)
+
+    add_steps(figure, windows, value, measure=measure, axis=axis(row))
+    add_words(figure, windows, value, lambda window: words(value(window)), name=measure.label, axis=axis(row))
 
 
 def add_samples(

@@ -5,7 +5,8 @@ its grid take the colour of the page around it, so that one figure is readable i
 """
 
 import html
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ class Measure:
     colour: str
     width: float = 1.8
     dash: str = "solid"
+    strength: float = 1.0
 
     @property
     def stroke(self) -> dict[str, Any]:
@@ -34,33 +36,46 @@ class Measure:
         return {"color": self.colour, "width": self.width, "dash": self.dash}
 
 
+GREY = "#8A939C"
+SM = "#2FA98F"
+
 #: What the GPU did, in the order it is drawn: NVML's figure lies behind, thin and grey, so its lie is visible.
 ACTIVITY = (
-    Measure("gpu_utilization_ratio", "NVML “GPU utilization”", "#8A939C", 1.1, "dash"),
-    Measure("sm_active_ratio", "SM active", "#2FA98F"),
+    Measure("gpu_utilization_ratio", "NVML “GPU utilization”", GREY, 1.1, "4px,3px"),
+    Measure("sm_active_ratio", "SM active", SM),
     Measure("dram_active_ratio", "DRAM active", "#56B4E9"),
     Measure("tensor_active_ratio", "tensor active", "#0072B2"),
 )
 
-GREY = "#8A939C"
 #: Readable on white and on near-black where a page does not include ``STYLE``.
 INK = "#6B7785"
 LINE = "#4C7DD0"
 SECOND_LINE = "#C2701C"
 MONEY = "#2E9E5B"
 
-#: p50, p95 and p99: the same hue at three strengths.
-PERCENTILES = {0.5: "#B3ABEC", 0.95: "#8E81E0", 0.99: "#5F4BD8"}
+WAITING = "#7B68EE"
+#: p50, p95 and p99: the same hue, ``WAITING``, at three strengths.
+STRENGTHS = {0.5: 0.45, 0.95: 0.7, 0.99: 1.0}
 
-#: What a page adds to its style sheet.
+#: What a page adds to its style sheet: whatever is written in ``INK`` takes the colour of the page's own text.
 STYLE = """
-.js-plotly-plot .infolayer text, .js-plotly-plot .cartesianlayer [class$="tick"] text,
-.js-plotly-plot .textpoint text { fill: currentColor !important; }
+.js-plotly-plot text[style*="fill: rgb(107, 119, 133)"] { fill: currentColor !important; }
 .js-plotly-plot .gridlayer path, .js-plotly-plot .zerolinelayer path
 { stroke: currentColor !important; stroke-opacity: 0.13; }
 .js-plotly-plot .xlines-above, .js-plotly-plot .ylines-above
 { stroke: currentColor !important; stroke-opacity: 0.35; }
 """
+
+#: How a page hands a figure to plotly.js, whose own defaults offer to upload it.
+CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "showTips": False,
+    "responsive": True,
+    "doubleClick": "autosize",
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+}
 
 _AXIS = {
     "gridcolor": "rgba(128, 140, 150, 0.2)",
@@ -99,8 +114,12 @@ TEMPLATE = go.layout.Template(
         "uniformtext": {"minsize": 9, "mode": "hide"},
         "barcornerradius": 2,
         "dragmode": "zoom",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#8A939C", "activecolor": "#4C7DD0"},
     },
 )
+
+#: Decades that a logarithmic axis spans at most, and the marks in each of them.
+_LADDERS = ((1.0, (1, 2, 3, 5)), (2.0, (1, 2, 5)), (3.2, (1, 3)), (math.inf, (1,)))
 
 HATCHED = {"shape": "/", "size": 6, "solidity": 0.28, "fgcolor": "#6B7785", "bgcolor": "#C8CCD0"}
 
@@ -123,6 +142,20 @@ def nothing(reason: str, height: int = 120) -> go.Figure:
 def utc(seconds: Iterable[float]) -> npt.NDArray[np.datetime64]:
     """Seconds since the epoch as the instants a date axis takes."""
     return np.rint(np.fromiter(seconds, dtype=np.float64) * 1e3).astype("datetime64[ms]")
+
+
+def decades(values: Iterable[float], words: Callable[[float], str]) -> dict[str, Any]:
+    """A logarithmic axis for these values, with few enough marks, each written as a person would write it."""
+    known = [value for value in values if value > 0]
+    if not known:
+        return {"type": "log"}
+    low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
+    span = math.log10(max(known) / min(known))
+    steps = next(steps for most, steps in _LADDERS if span <= most)
+    marks = [step * 10.0**exponent for exponent in range(low - 1, high + 1) for step in steps]
+    room = 0.06 * span + 0.04
+    ends = [math.log10(min(known)) - room, math.log10(max(known)) + room]
+    return {"type": "log", "range": ends, "tickvals": marks, "ticktext": [words(mark) for mark in marks]}
 
 
 def safe(text: str, limit: int = 80) -> str:

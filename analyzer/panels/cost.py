@@ -5,11 +5,13 @@ costs. A window without an answer has no price per answer, and no line.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import plotly.graph_objects as go
 
 from analyzer import drawing, theme
-from analyzer._steps import add_steps
+from analyzer._steps import add_steps, add_words
 from analyzer.formatting import count, money, per_thousand, percent
 from analyzer.panels import View
 from analyzer.schema import CostWindow
@@ -19,7 +21,7 @@ ORDER = 10
 KIND = "run"
 PAGE = "cost"
 
-_PHASE = theme.Measure("phase", "phase", theme.faint(theme.MONEY, 0.28), 9)
+_PHASE = theme.Measure("usd_per_1000", "phase", theme.faint(theme.MONEY, 0.28), 9)
 _BUSY = theme.Measure("usd_per_1000_busy", "while busy", theme.faint(theme.MONEY, 0.6), 1.2, "dot")
 _ALL = theme.Measure("usd_per_1000", "per 1,000", theme.MONEY, 2)
 
@@ -33,23 +35,31 @@ def figure(view: View) -> go.Figure:
         return theme.nothing(cost.overall.reason or "no request was answered")
     drawn = drawing.timeline(view, ["$ per 1,000"], height=320)
     drawing.captures(drawn, view.events)
-    add_steps(drawn, cost.phases, lambda phase: phase.usd_per_1000, words=_of_phase, measure=_PHASE)
-    add_steps(drawn, cost.windows, lambda window: window.usd_per_1000_busy or None, words=_busy, measure=_BUSY)
-    add_steps(drawn, cost.windows, lambda window: window.usd_per_1000, words=_all, measure=_ALL)
+    _draw(drawn, cost.phases, _PHASE, _of_phase)
+    _draw(drawn, cost.windows, _BUSY, _busy)
+    _draw(drawn, cost.windows, _ALL, _all)
     for phase in cost.phases:
         _label(drawn, phase)
-    return drawn.update_yaxes(type="log", tickprefix="$", nticks=6)
+    parts = (*cost.windows, *cost.phases)
+    known = [usd for part in parts for usd in (part.usd_per_1000, part.usd_per_1000_busy) if usd]
+    # Above the lines is room for the figures of the phases.
+    span = [math.log10(min(known)) - 0.15, math.log10(max(known)) + 0.45]
+    return drawn.update_yaxes(theme.decades(known, lambda usd: f"${usd:g}") | {"range": span})
+
+
+def _draw(
+    drawn: go.Figure, windows: Sequence[CostWindow], measure: theme.Measure, words: Callable[[CostWindow], str]
+) -> None:
+    value = attrgetter(measure.quantity)
+    add_steps(drawn, windows, lambda window: value(window) or None, measure=measure)
+    add_words(drawn, windows, lambda window: value(window) or None, words, name=measure.label)
 
 
 def _label(drawn: go.Figure, phase: CostWindow) -> None:
-    """The phase's figure above its line; at the foot, why there is none."""
-    known = phase.usd_per_1000 is not None
-    text = money(phase.usd_per_1000) if known else "no answer"
-    level = (
-        {"y": math.log10(phase.usd_per_1000), "yshift": 14} if phase.usd_per_1000 else {"y": 0.04, "yref": "y domain"}
-    )
+    """The phase's figure, or that it has none, above its line."""
     (middle,) = theme.utc([(phase.start_s + phase.end_s) / 2])
-    drawn.add_annotation(x=middle, text=text, showarrow=False, font={"size": 11}, **level)
+    text = money(phase.usd_per_1000, missing="no answer")
+    drawn.add_annotation(x=middle, y=1, yref="y domain", yanchor="top", text=text, showarrow=False, font={"size": 11})
 
 
 def _of_phase(phase: CostWindow) -> str:

@@ -1,12 +1,12 @@
 """Where each GPU's time went: the parts add up to the whole span, so nothing hides.
 
-Compute: kernels ran. Exposed: a copy or a collective ran and no kernel beside it. Idle, launch: the next
-kernel had not been launched yet, the host is late. Idle, device: it had been launched, the device waited
-for itself.
+Kernels: they ran. Exposed: a copy or a collective ran and no kernel beside it. Idle, launch: the next kernel had
+not been launched yet, the host is late. Idle, device: it had been launched, the device waited for itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -24,22 +24,36 @@ PAGE = "traces"
 
 @dataclass(frozen=True)
 class _Part:
-    """One part of a device's time, in the colour of the class it speaks for."""
+    """One part of a device's time: a stretch of work in the colour of the SMs, else of the class it speaks for."""
 
     name: str
-    seconds: Callable[[DeviceBudget], float]
-    speaks_for: str
+    seconds: float
+    marker: dict[str, Any]
+    ink: str = "#111111"
 
 
-_PARTS = (
-    _Part("compute", lambda d: d.compute_s, "compute"),
-    _Part("exposed communication", lambda d: d.exposed_communication_s, "communication"),
-    _Part("exposed copy", lambda d: d.exposed_copy_s, "io"),
-    _Part("idle, launch", lambda d: d.idle_launch_s, "host_overhead"),
-    _Part("idle, device", lambda d: d.idle_device_s, "low_traffic"),
-    _Part("idle, cause unknown", lambda d: max(0.0, d.idle_s - d.idle_launch_s - d.idle_device_s), "unknown"),
-)
-#: A part that is only the rounding of a sum is no part.
+def _parts(device: DeviceBudget) -> tuple[_Part, ...]:
+    """A device's time, whole: every kind of part in a fixed order, some of them empty."""
+    unexplained = device.idle_s - device.idle_launch_s - device.idle_device_s
+    return (
+        _Part("kernels", device.compute_s, _plain(theme.SM)),
+        _part("exposed communication", device.exposed_communication_s, "communication"),
+        _part("exposed copy", device.exposed_copy_s, "io"),
+        _part("idle, launch", device.idle_launch_s, "host_overhead"),
+        _Part("idle, device", device.idle_device_s, _plain(theme.GREY)),
+        _part("idle, cause unknown", unexplained if unexplained > _NOTHING_S else 0.0, "unknown"),
+    )
+
+
+def _part(name: str, seconds: float, speaks_for: str) -> _Part:
+    return _Part(name, seconds, theme.fill(speaks_for), bottleneck(speaks_for).ink)
+
+
+def _plain(colour: str) -> dict[str, Any]:
+    return {"color": colour, "line": {"width": 0}}
+
+
+#: What is left of a sum of parts by rounding is no part.
 _NOTHING_S = 1e-9
 
 
@@ -48,35 +62,31 @@ def figure(view: View) -> go.Figure:
     budget = view.analysis.budget
     if budget is None or not budget.devices:
         return theme.nothing(view.analysis.verdict.abstained or "no kernel or copy in this trace")
-    drawn = theme.blank(
-        70 + 34 * len(budget.devices),
-        barmode="stack",
-        bargap=0.25,
-        hovermode="closest",
-        legend={"traceorder": "normal"},
-    )
-    for part in _PARTS:
-        if any(part.seconds(device) > _NOTHING_S for device in budget.devices):
-            drawn.add_bar(**_bar(part, budget.devices))
-    drawn.update_xaxes(tickformat="~s", ticksuffix="s", range=[0, max(device.span_s for device in budget.devices)])
+    drawn = theme.blank(78 + 34 * len(budget.devices), barmode="stack", bargap=0.25, hovermode="closest")
+    for same in zip(*(_parts(device) for device in budget.devices), strict=True):
+        if any(part.seconds for part in same):
+            drawn.add_bar(**_bar(same, budget.devices))
+    longest = max(device.span_s for device in budget.devices)
+    drawn.update_xaxes(tickformat="~s", ticksuffix="s", range=[0, longest])
+    drawn.update_layout(legend={"traceorder": "normal"})
     return drawn.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True)
 
 
-def _bar(part: _Part, devices: Sequence[DeviceBudget]) -> dict[str, object]:
-    known = bottleneck(part.speaks_for)
-    seconds = [part.seconds(device) for device in devices]
-    ratios = [s / device.span_s if device.span_s else None for s, device in zip(seconds, devices, strict=True)]
+def _bar(same: Sequence[_Part], devices: Sequence[DeviceBudget]) -> dict[str, object]:
+    """One kind of part of all devices."""
+    ratios = [part.seconds / device.span_s for part, device in zip(same, devices, strict=True)]
+    words = [f"{duration(part.seconds)}, {percent(ratio)}" for part, ratio in zip(same, ratios, strict=True)]
     return {
-        "x": seconds,
+        "x": [part.seconds for part in same],
         "y": [f"GPU {device.device}" for device in devices],
         "orientation": "h",
-        "name": part.name,
-        "marker": theme.fill(part.speaks_for),
+        "name": same[0].name,
+        "marker": same[0].marker,
         "text": [percent(ratio) for ratio in ratios],
         "textposition": "inside",
         "insidetextanchor": "middle",
         "textangle": 0,
-        "textfont": {"color": known.ink, "size": 12},
-        "hovertext": [f"{duration(s)}, {percent(ratio)}" for s, ratio in zip(seconds, ratios, strict=True)],
-        "hovertemplate": f"{part.name}: %{{hovertext}}<extra></extra>",
+        "textfont": {"color": same[0].ink, "size": 12},
+        "hovertext": words,
+        "hovertemplate": f"{same[0].name}: %{{hovertext}}<extra></extra>",
     }

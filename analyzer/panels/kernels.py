@@ -24,7 +24,7 @@ PAGE = "traces"
 _MOST = 12
 _FAMILIES = {
     "gemm": BOTTLENECKS["compute"].colour,
-    "attention": "#7060DC",
+    "attention": theme.WAITING,
     "normalisation": "#2FA98F",
     "elementwise": BOTTLENECKS["memory_bandwidth"].colour,
     "copy": BOTTLENECKS["io"].colour,
@@ -37,7 +37,7 @@ def figure(view: View) -> go.Figure:
     kernels = sorted(view.analysis.kernels or (), key=lambda kernel: -kernel.total_s)[:_MOST]
     if not kernels:
         return theme.nothing("no kernel in this trace")
-    drawn = theme.blank(72 + 24 * len(kernels), barmode="overlay", bargap=0.28, hovermode="closest")
+    drawn = theme.blank(72 + 24 * len(kernels), barmode="overlay", hovermode="closest")
     for family in dict.fromkeys(kernel.family for kernel in kernels):
         drawn.add_bar(**_bars(kernels, family))
     longest = max(kernel.total_s for kernel in kernels)
@@ -63,6 +63,7 @@ def _bars(kernels: Sequence[Kernel], family: str) -> dict[str, object]:
         "marker": {"color": _FAMILIES.get(family, theme.GREY), "line": {"width": 0}},
         "text": [f"{duration(kernel.total_s)}, {percent(kernel.share)}" for _, kernel in mine],
         "textposition": "outside",
+        "width": 0.72,
         "cliponaxis": False,
         "hovertext": [_words(kernel) for _, kernel in mine],
         "hovertemplate": "%{hovertext}<extra></extra>",

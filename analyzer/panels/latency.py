@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from analyzer import drawing, theme
-from analyzer._steps import add_boxes, add_steps
+from analyzer._steps import add_boxes, add_steps, add_words
 from analyzer.formatting import count, duration, interval
 from analyzer.panels import View
 from analyzer.schema import LatencyStats, LatencyWindow, Percentile
@@ -43,9 +43,16 @@ def figure(view: View) -> go.Figure:
     drawn = drawing.timeline(view, [_MEASURES[measure] for measure in known], height=60 + 165 * len(known))
     drawing.captures(drawn, view.events)
     for row, measure in enumerate(known):
-        for q, colour in theme.PERCENTILES.items():
-            _draw(drawn, _points(windows, measure, q), theme.Measure(measure, f"p{q * 100:.0f}", colour), row)
-    return drawn.update_yaxes(type="log", tickformat="~s", ticksuffix="s", nticks=5)
+        points = {q: _points(windows, measure, q) for q in theme.STRENGTHS}
+        for q, strength in theme.STRENGTHS.items():
+            _draw(drawn, points[q], _measure(measure, q, strength), row)
+        ends = [end for part in points.values() for point in part for end in _ends(point)]
+        drawn.update_layout({drawing.layout_axis(row): theme.decades(ends, duration)})
+    return drawn
+
+
+def _measure(measure: str, q: float, strength: float) -> theme.Measure:
+    return theme.Measure(measure, f"p{q * 100:.0f}", theme.WAITING, strength=strength)
 
 
 def _points(windows: Sequence[LatencyWindow], measure: str, q: float) -> list[_Point]:
@@ -63,25 +70,23 @@ def _draw(drawn: go.Figure, points: Sequence[_Point], measure: theme.Measure, ro
     """One percentile of one measure: a staircase where requests are known, boxes where only buckets are."""
     exact = [point for point in points if point.stats.origin == "requests"]
     coarse = [point for point in points if point.stats.origin == "histogram"]
-    named = any(trace.name == measure.label for trace in drawn.data)
-    add_steps(
-        drawn,
-        exact,
-        lambda point: point.found.value_s,
-        words=_words,
-        measure=measure,
-        axis=drawing.axis(row),
-        legend=not named,
-    )
-    add_boxes(
-        drawn,
-        coarse,
-        lambda point: (point.found.low_s, point.found.high_s) if point.found.low_s else None,
-        words=_words,
-        measure=measure,
-        axis=drawing.axis(row),
-        legend=not named and not exact,
-    )
+    axis = drawing.axis(row)
+    new = measure.label not in {trace.name for trace in drawn.data}
+    add_steps(drawn, exact, lambda point: point.found.value_s, measure=measure, axis=axis, legend=new)
+    add_boxes(drawn, coarse, _bounds, measure=measure, axis=axis, legend=new and not exact)
+    name = f"{_MEASURES[measure.quantity]}, {measure.label}"
+    add_words(drawn, points, lambda point: next(iter(_ends(point)), None), _words, name=name, axis=axis)
+
+
+def _bounds(point: _Point) -> tuple[float, float | None] | None:
+    return (point.found.low_s, point.found.high_s) if point.found.low_s else None
+
+
+def _ends(point: _Point) -> list[float]:
+    """Where a point is drawn: at its value, or from one bound to the other."""
+    if point.stats.origin == "requests":
+        return [point.found.value_s] if point.found.value_s else []
+    return [end for end in _bounds(point) or () if end]
 
 
 def _words(point: _Point) -> str:

@@ -10,7 +10,7 @@ from operator import attrgetter
 import plotly.graph_objects as go
 
 from analyzer import drawing, theme
-from analyzer._steps import add_steps
+from analyzer._steps import add_steps, add_words
 from analyzer.formatting import duration, number
 from analyzer.panels import View
 
@@ -21,7 +21,7 @@ PAGE = "latency"
 
 _RUNNING = theme.Measure("requests_running", "running", theme.LINE)
 _WAITING = theme.Measure("requests_waiting", "waiting", theme.SECOND_LINE)
-_DELAY = theme.Measure("queue_delay_s", "queue delay", theme.PERCENTILES[0.99])
+_DELAY = theme.Measure("queue_delay_s", "queue delay", theme.WAITING)
 
 
 def figure(view: View) -> go.Figure:
@@ -32,14 +32,9 @@ def figure(view: View) -> go.Figure:
     _draw_requests(drawn, view, _WAITING)
     counted = len(drawn.data)
     windows = view.analysis.latency.windows if view.analysis.latency else ()
-    add_steps(
-        drawn,
-        windows,
-        attrgetter(_DELAY.quantity),
-        words=lambda window: f"{duration(window.queue_delay_s)} (estimate)",
-        measure=_DELAY,
-        axis="y2",
-    )
+    delay = attrgetter(_DELAY.quantity)
+    add_steps(drawn, windows, delay, measure=_DELAY, axis="y2")
+    add_words(drawn, windows, delay, lambda w: f"{duration(delay(w))} (estimate)", name=_DELAY.label, axis="y2")
     if not drawn.data:
         return theme.nothing("the engine reported neither running nor waiting requests")
     if len(drawn.data) == counted:
@@ -53,4 +48,5 @@ def _draw_requests(drawn: go.Figure, view: View, measure: theme.Measure) -> None
         return
     value = attrgetter(measure.quantity)
     windows = view.analysis.latency.windows if view.analysis.latency else ()
-    add_steps(drawn, windows, value, words=lambda window: number(value(window)), measure=measure)
+    add_steps(drawn, windows, value, measure=measure)
+    add_words(drawn, windows, value, lambda window: number(value(window)), name=measure.label)

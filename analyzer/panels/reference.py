@@ -39,19 +39,15 @@ class _Multiple:
 
     title: str
     value: Callable[[_Point], float | None]
+    #: How a value is written where it is pointed at, and beside the axis.
     words: Callable[[float | None], str]
-    axis: dict[str, str]
+    tick: Callable[[float], str]
 
 
 _MULTIPLES = (
-    _Multiple("$ per 1,000 answers", lambda p: p.usd_per_1000, per_thousand, {"tickprefix": "$"}),
-    _Multiple(
-        "time per output token, p50",
-        lambda p: p.tpot_p50_s,
-        duration,
-        {"tickformat": "~s", "ticksuffix": "s"},
-    ),
-    _Multiple("output tokens/s", lambda p: p.tokens_per_s, lambda v: number(v, "tokens/s"), {"tickformat": "~s"}),
+    _Multiple("$ per 1,000 answers", lambda p: p.usd_per_1000, per_thousand, lambda usd: f"${usd:g}"),
+    _Multiple("time per output token, p50", lambda p: p.tpot_p50_s, duration, duration),
+    _Multiple("output tokens/s", lambda p: p.tokens_per_s, lambda v: number(v, "tokens/s"), number),
 )
 _GUTTER = 0.075
 _DOTTED = {"color": theme.GREY, "dash": "dot", "width": 2}
@@ -119,10 +115,10 @@ def _frame(drawn: go.Figure, multiple: _Multiple, column: int, loads: Sequence[f
     left = column * (width + _GUTTER)
     x, y = _axes(column)
     drawn.update_layout({
-        x.replace("x", "xaxis"): {"domain": [left, left + width], "anchor": y, "type": "log", "nticks": 6,
-                                  "range": _span(loads, 0.55), "title": {"text": "requests running, mean"}},
-        y.replace("y", "yaxis"): multiple.axis | {"anchor": x, "type": "log", "nticks": 6,
-                                                  "range": _span(values, 0.35)},
+        x.replace("x", "xaxis"): theme.decades(loads, number) | {
+            "domain": [left, left + width], "anchor": y, "range": _span(loads, 0.55),
+            "title": {"text": "requests running, mean"}},
+        y.replace("y", "yaxis"): theme.decades(values, multiple.tick) | {"anchor": x, "range": _span(values, 0.35)},
     })  # fmt: skip
     drawn.add_annotation(text=multiple.title, x=left, y=1.0, xref="paper", yref="paper", xanchor="left",
                          yanchor="bottom", showarrow=False)  # fmt: skip

@@ -42,7 +42,7 @@ def figure(view: View) -> go.Figure:
     rows |= {_PHASES: "phases"} if verdict.phases else {}
     rows |= {_EVENTS: "events"} if marks else {}
     drawn = drawing.timeline(view, [""], height=66 + 26 * len(rows))
-    drawn.update_layout(hovermode="closest", barmode="overlay", bargap=0)
+    drawn.update_layout(hovermode="closest", barmode="overlay", bargap=0, xaxis={"showgrid": False})
     for name in dict.fromkeys(window.bottleneck for window in windows):
         drawn.add_bar(**_stretches(_joined(windows, name), name))
     drawn.add_bar(**_answers(windows, _VERDICT))
@@ -56,7 +56,6 @@ def figure(view: View) -> go.Figure:
         range=[min(rows) - 0.5, _VERDICT + 0.5],
         showgrid=False,
         zeroline=False,
-        fixedrange=True,
     )
 
 
@@ -112,7 +111,7 @@ def _phases(phases: Sequence[VerdictWindow]) -> dict[str, Any]:
     return _answers(phases, _PHASES) | {
         "marker": {"color": theme.faint(theme.GREY, 0.22), "line": {"width": 0}},
         "text": names,
-        "textfont": {"size": 11},
+        "textfont": {"size": 11, "color": theme.INK},
         "name": "phases",
     }
 

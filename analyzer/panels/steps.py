@@ -23,7 +23,7 @@ PAGE = "traces"
 
 _PHASES = {
     "prefill": BOTTLENECKS["compute"].colour,
-    "mixed": "#7060DC",
+    "mixed": theme.WAITING,
     "decode": BOTTLENECKS["memory_bandwidth"].colour,
 }
 
@@ -42,8 +42,8 @@ def figure(view: View) -> go.Figure:
     drawn.update_xaxes(anchor="free", position=0, tickformat="~s", ticksuffix="s", range=span)
     drawn.update_layout(
         yaxis={"title": {"text": "batch"}, "domain": [0.56, 1], "rangemode": "tozero"},
-        yaxis2={"title": {"text": "duration"}, "domain": [0, 0.44], "type": "log", "tickformat": "~s",
-                "ticksuffix": "s", "nticks": 4},
+        yaxis2={"title": {"text": "duration"}, "domain": [0, 0.44]}
+        | theme.decades([step.duration_s for step in kept], duration),
     )  # fmt: skip
     return drawn
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 import plotly.graph_objects as go
 
 from analyzer import drawing, theme
-from analyzer._steps import add_steps
+from analyzer._steps import add_steps, add_words
 from analyzer.formatting import number
 from analyzer.panels import View
 
@@ -17,7 +17,7 @@ ORDER = 20
 KIND = "run"
 PAGE = "cost"
 
-_REQUESTS = theme.Measure("requests_per_s", "requests", theme.PERCENTILES[0.99])
+_REQUESTS = theme.Measure("requests_per_s", "requests", theme.WAITING)
 _OUTPUT = theme.Measure("output_tokens_per_s", "output tokens", theme.LINE)
 _INPUT = theme.Measure("input_tokens_per_s", "input tokens", theme.SECOND_LINE)
 
@@ -42,5 +42,6 @@ def figure(view: View) -> go.Figure:
 def _draw(drawn: go.Figure, view: View, measure: theme.Measure, *, unit: str, row: int) -> None:
     value = attrgetter(measure.quantity)
     windows = view.analysis.latency.windows if view.analysis.latency else ()
-    words = lambda window: number(value(window), unit)  # noqa: E731 - a name for the longest argument
-    add_steps(drawn, windows, value, words=words, measure=measure, axis=drawing.axis(row))
+    axis = drawing.axis(row)
+    add_steps(drawn, windows, value, measure=measure, axis=axis)
+    add_words(drawn, windows, value, lambda window: number(value(window), unit), name=measure.label, axis=axis)

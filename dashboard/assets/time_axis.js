@@ -1,0 +1,52 @@
+// One time axis: what is zoomed in one panel is zoomed in all, and a line follows the pointer through all of them.
+(function () {
+  "use strict";
+
+  const panels = () => [...document.querySelectorAll(".panel.run .js-plotly-plot")].filter(
+    (plot) => plot._fullLayout && plot._fullLayout.xaxis.type === "date",
+  );
+  const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+  // The range a panel was zoomed to, null where it was zoomed out, undefined where something else was changed.
+  function asked(change) {
+    if (!change || typeof change !== "object") return undefined;
+    if (change["xaxis.autorange"]) return null;
+    if (change["xaxis.range"]) return change["xaxis.range"];
+    if ("xaxis.range[0]" in change) return [change["xaxis.range[0]"], change["xaxis.range[1]"]];
+    return undefined;
+  }
+
+  let looked_at;
+
+  function share(changes, source, now) {
+    const { no_update, callback_context } = window.dash_clientside;
+    if (source !== looked_at) {
+      looked_at = source;
+      return now ? null : no_update;
+    }
+    for (const { value } of callback_context.triggered) {
+      const range = asked(value);
+      // Only dates are the axis that all share; a number belongs to a panel that has an axis of its own.
+      const shared = range === null || (range && typeof range[0] === "string");
+      if (shared && !same(range, now || null)) return range;
+      if (range === null) follow(null);
+    }
+    return no_update;
+  }
+
+  function follow(range) {
+    for (const plot of panels()) {
+      const wanted = range || plot.layout.meta.span;
+      if (!same(plot.layout.xaxis.range, wanted)) window.Plotly.relayout(plot, { "xaxis.range": wanted });
+    }
+  }
+
+  function cross(event) {
+    const plot = event.target.closest && event.target.closest(".panel.run .js-plotly-plot");
+    const left = plot && panels().includes(plot) ? event.clientX - plot.getBoundingClientRect().left : -1;
+    document.documentElement.style.setProperty("--cross", `${left}px`);
+  }
+
+  document.addEventListener("pointermove", cross, { passive: true });
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { inferometer: { share, follow } });
+})();

@@ -1,0 +1,16 @@
+"""What did the GPU do, and what does the verdict rest on?"""
+
+from analyzer.panels import View
+from analyzer.reports._grid import Grid
+from analyzer.reports._run_tables import overview
+from analyzer.reports._tables import evidence, gpus, shares
+
+TITLE = "Utilization"
+ORDER = 10
+KINDS = ("run",)
+
+
+def tables(view: View) -> list[Grid]:
+    """The phases side by side, the shares and their evidence, the readings of each GPU."""
+    analysis = view.analysis
+    return [overview(analysis, "phases"), shares(analysis), evidence(analysis), gpus(analysis)]
