@@ -63,8 +63,9 @@ def window_of(t_ns: Int64, start: Int64, end: Int64) -> Int64:
 def mean_in(window: Int64, values: Float64, count: int, weights: Float64) -> Float64:
     """Weighted mean of the values that fall into each window, NaN where none does, shape (count,)."""
     used = (window >= 0) & np.isfinite(values)
-    whole = np.bincount(window[used], weights[used], count)
-    summed = np.bincount(window[used], (weights * values)[used], count)
+    window, values, weights = window[used], values[used], weights[used]
+    whole = np.bincount(window, weights, count)
+    summed = np.bincount(window, weights * values, count)
     mean: Float64 = np.divide(summed, whole, out=np.full(count, np.nan), where=whole > 0)
     return mean
 

@@ -72,7 +72,8 @@ def _samples(reader: RunReader, source: str) -> pd.DataFrame:
         "subject": pd.array(columns[place["subject"]], dtype="str"),
     }
     for quantity, column in wanted.items():
-        frame[quantity] = np.array(columns[place[column]], np.float64)
+        values = np.array(columns[place[column]], np.float64)
+        frame[quantity] = np.where(np.isfinite(values), values, np.nan)
     return pd.DataFrame(frame)
 
 
