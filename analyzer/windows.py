@@ -17,8 +17,9 @@ from analyzer.schema import Bool, Float64, Int64, RunData
 def cut(data: RunData, window_s: float) -> tuple[Int64, Int64]:
     """Windows of about ``window_s`` seconds over the whole run, cut at the edges of its phases; shape (n,)."""
     first, last = extent(data)
-    marks = {edge for phase in data.phases for edge in (phase.t_ns, phase.end_ns or last) if first < edge < last}
-    edges = sorted({first, *marks, last})
+    marks = {edge for phase in data.phases for edge in (phase.t_ns, phase.end_ns or last)}
+    # A phase that ends with the last reading leaves no window of a nanosecond behind it.
+    edges = sorted({first, *(edge for edge in marks if first < edge < last - 1), last})
     bounds: list[int] = []
     for start, end in pairwise(edges):
         count = max(1, round((end - start) / (window_s * 1e9)))

@@ -52,7 +52,7 @@ def load(path: Path, progress: Progress | None = None) -> RunData:
 def _samples(reader: RunReader, source: str) -> pd.DataFrame:
     """One frame of a source; in a roll-up a gauge is its mean and a counter what it had climbed to.
 
-    As a reading speaks of the time since the one before it, a roll-up is a reading at its end.
+    As a reading speaks of the time since the one before it, a roll-up is a reading at its last instant.
     """
     resolution_s = reader.resolution_for(source, max_rows=MAX_SAMPLES)
     if resolution_s:
@@ -66,7 +66,7 @@ def _samples(reader: RunReader, source: str) -> pd.DataFrame:
     place = {name: row for row, name in enumerate(table.columns)}
     t_ns = np.array(columns[place["t_ns"]], np.int64)
     if resolution_s:
-        t_ns = np.minimum(t_ns + resolution_s * 10**9, reader.newest_ns() or 0)
+        t_ns = np.minimum(t_ns + resolution_s * 10**9 - 1, reader.newest_ns() or 0)
     frame: dict[str, object] = {
         "t_ns": t_ns,
         "subject": pd.array(columns[place["subject"]], dtype="str"),
