@@ -30,9 +30,9 @@ $(STAMPS)/demo: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/dev: pyproject.toml tests/install_chromium.sh $(STAMPS)/demo
+$(STAMPS)/dev: pyproject.toml tests/install_tools.sh $(STAMPS)/demo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
-	sh tests/install_chromium.sh
+	sh tests/install_tools.sh
 	@mkdir -p $(STAMPS) && touch $@
 
 clean:

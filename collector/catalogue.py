@@ -189,5 +189,88 @@ _QUANTITIES = (
     ),
 )
 
+#: The collector itself, and how its sources are doing.
+_OWN = (
+    Quantity("collector_cpu_seconds_total", "counter", "s", "CPU time the collector itself has used.", "getrusage"),
+    Quantity("collector_memory_bytes", "gauge", "bytes", "Resident memory of the collector.", "/proc/self/statm"),
+    Quantity("collector_written_bytes_total", "counter", "bytes", "Bytes the collector wrote.", "/proc/self/io"),
+    Quantity("collector_lost_records_total", "counter", "1", "Records dropped while the disk refused them.", "counted"),
+    Quantity("source_success", "flag", "1", "Whether the last reading of a source succeeded.", "counted"),
+    Quantity("source_age_s", "gauge", "s", "Time since a source was last read with success.", "counted"),
+    Quantity("source_readings_total", "counter", "1", "Readings of a source that succeeded.", "counted"),
+    Quantity("source_failures_total", "counter", "1", "Readings of a source that failed.", "counted"),
+    Quantity("source_missed_ticks_total", "counter", "1", "Ticks that passed while a source was read.", "counted"),
+    Quantity("source_read_seconds_total", "counter", "s", "Time spent reading a source.", "counted"),
+)
+
+
+def _host(name: str, unit: str, meaning: str, source: str) -> Quantity:
+    return Quantity(name, "counter" if name.endswith("_total") else "gauge", unit, meaning, source)
+
+
+def _pressure(prefix: str, where: str) -> tuple[Quantity, ...]:
+    """Time in which tasks waited for something, for the whole host or for a cgroup."""
+    return tuple(
+        _host(
+            f"{prefix}{waited}_pressure_{kind}_seconds_total",
+            "s",
+            f"Time in which {tasks} waited for {waited} (PSI).",
+            f"{where.format(waited)}, {kind}",
+        )
+        for waited in ("cpu", "memory", "io")
+        for kind, tasks in (("some", "at least one task"), ("full", "every task that was not idle"))
+    )
+
+
+#: The machine, the cgroups of server and collector, and the server's processes.
+_HOST = (
+    _host(
+        "cpu_busy_seconds_total", "s", "Core time in use, over all cores.", "/proc/stat: all but idle, iowait, steal"
+    ),
+    _host("cpu_iowait_seconds_total", "s", "Core time idle while a task waited for a disk.", "/proc/stat, iowait"),
+    _host("cpu_steal_seconds_total", "s", "Core time the hypervisor gave to others.", "/proc/stat, steal"),
+    _host("core_busy_seconds_total", "s", "Time in which this core was in use.", "/proc/stat, as for all cores"),
+    _host("load_1min", "tasks", "Tasks running or in uninterruptible sleep, over about a minute.", "/proc/loadavg"),
+    _host(
+        "runnable_tasks", "tasks", "Tasks running or waiting for a core at this instant.", "/proc/stat, procs_running"
+    ),
+    *_pressure("", "/proc/pressure/{}"),
+    _host("host_memory_total_bytes", "bytes", "Memory of the host.", "/proc/meminfo, MemTotal"),
+    _host("host_memory_available_bytes", "bytes", "Memory that can be had without swapping.", "/proc/meminfo"),
+    _host("disk_read_bytes_total", "bytes", "Bytes read from the disk.", "/proc/diskstats, sectors of 512 bytes"),
+    _host("disk_written_bytes_total", "bytes", "Bytes written to the disk.", "/proc/diskstats, sectors of 512 bytes"),
+    _host("disk_reads_total", "operations", "Reads that ended.", "/proc/diskstats"),
+    _host("disk_writes_total", "operations", "Writes that ended.", "/proc/diskstats"),
+    _host("disk_read_seconds_total", "s", "Latency of all reads, added up: over reads, their mean.", "/proc/diskstats"),
+    _host("disk_write_seconds_total", "s", "Latency of all writes, added up.", "/proc/diskstats"),
+    _host("disk_busy_seconds_total", "s", "Time in which the disk had something to do.", "/proc/diskstats"),
+    _host("net_received_bytes_total", "bytes", "Bytes received by the network interface.", "/proc/net/dev"),
+    _host("net_sent_bytes_total", "bytes", "Bytes sent by the network interface.", "/proc/net/dev"),
+    _host("net_receive_errors_total", "packets", "Packets received with an error.", "/proc/net/dev"),
+    _host("net_send_errors_total", "packets", "Packets that could not be sent.", "/proc/net/dev"),
+    _host("net_receive_drops_total", "packets", "Received packets dropped for want of room.", "/proc/net/dev"),
+    _host("net_send_drops_total", "packets", "Packets dropped before they were sent.", "/proc/net/dev"),
+    _host("cgroup_cpu_limit_cores", "cores", "Cores' worth of CPU time allowed.", "cgroup v2, the tightest cpu.max"),
+    _host("cgroup_cpu_seconds_total", "s", "CPU time used by the cgroup.", "cgroup v2 cpu.stat, usage_usec"),
+    _host("cgroup_cpu_periods_total", "periods", "Periods in which the CPU limit applied.", "cpu.stat, nr_periods"),
+    _host("cgroup_cpu_throttled_periods_total", "periods", "Those in which it was hit.", "cpu.stat, nr_throttled"),
+    _host("cgroup_cpu_throttled_seconds_total", "s", "Time it held tasks back.", "cpu.stat, throttled_usec"),
+    _host("cgroup_memory_limit_bytes", "bytes", "Memory allowed.", "cgroup v2, the tightest memory.max"),
+    _host("cgroup_memory_bytes", "bytes", "Memory charged against the limit, caches too.", "memory.current"),
+    _host("cgroup_oom_kills_total", "processes", "Processes killed for want of memory.", "memory.events, oom_kill"),
+    *_pressure("cgroup_", "cgroup v2 {}.pressure"),
+    _host("server_processes", "processes", "Processes of the server's tree.", "/proc/<pid>/stat, parents followed"),
+    _host("process_cpu_seconds_total", "s", "CPU time of the process, all threads.", "/proc/<pid>/stat, utime + stime"),
+    _host("process_resident_bytes", "bytes", "Resident memory of the process.", "/proc/<pid>/stat, rss"),
+    _host("process_threads", "threads", "Threads of the process.", "/proc/<pid>/stat, num_threads"),
+    _host("process_voluntary_switches_total", "switches", "Times its main thread waited.", "/proc/<pid>/status"),
+    _host("process_involuntary_switches_total", "switches", "Times its main thread was put off.", "/proc/<pid>/status"),
+    _host("process_cpu_wait_seconds_total", "s", "Time its main thread waited for a core.", "/proc/<pid>/schedstat"),
+    _host("thread_cpu_seconds_total", "s", "CPU time of the thread.", "/proc/<pid>/task/<tid>/stat"),
+    _host("thread_voluntary_switches_total", "switches", "Times the thread waited.", "/proc/<pid>/task/<tid>/status"),
+    _host("thread_involuntary_switches_total", "switches", "Times it was put off.", "/proc/<pid>/task/<tid>/status"),
+    _host("thread_cpu_wait_seconds_total", "s", "Time it waited for a core.", "/proc/<pid>/task/<tid>/schedstat"),
+)
+
 #: Every quantity by its name.
-CATALOGUE: dict[str, Quantity] = {quantity.name: quantity for quantity in _QUANTITIES}
+CATALOGUE: dict[str, Quantity] = {quantity.name: quantity for quantity in (*_QUANTITIES, *_OWN, *_HOST)}

@@ -1,0 +1,86 @@
+"""Options from flags, environment and a TOML file, in that order of precedence; one schema for all three.
+
+A key is a field of ``Options`` in any of them: ``--interval`` and ``interval = "500ms"`` and
+``INFEROMETER_INTERVAL=500ms`` set ``interval_s``. Units are written, or seconds are meant.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import msgspec
+
+from collector.errors import UserError
+from collector.options import Options
+
+PREFIX = "INFEROMETER_"
+
+_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\s*")
+#: What a user calls an option → the field of ``Options``: the same without its unit.
+_FIELDS = {field.name.removesuffix("_s").removesuffix("_ratio"): field.name for field in fields(Options)}
+_SHORTEST_INTERVAL_S = 0.1
+
+
+def duration_s(text: str | float) -> float:
+    """Seconds of ``300ms``, ``2s``, ``10m``, ``1.5h``, ``3d`` or a bare number of seconds.
+
+    Raises:
+        UserError: It is none of these.
+    """
+    match = _DURATION.fullmatch(str(text))
+    if match is None:
+        raise UserError(f"{text!r} is no duration: write 300ms, 2s, 10m, 1.5h or 3d")
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+def load_options(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> Options:
+    """Put the three together.
+
+    Args:
+        flags: Options given on the command line; None is not given.
+        environ: The environment; only names that begin with ``INFEROMETER_`` are read.
+        file: A TOML file, or None.
+
+    Raises:
+        UserError: An option does not exist or has a value it cannot have, or the file cannot be read.
+    """
+    given = _from_file(file) if file else {}
+    given |= {
+        name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX) and value
+    }
+    given |= {name: value for name, value in flags.items() if value is not None}
+    given.pop("config", None)
+    try:
+        options = msgspec.convert(dict(map(_field, given.items())), Options, strict=False)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{file or 'the options'}: {error}") from error
+    for name in ("interval_s", "gpu_interval_s"):
+        seconds = getattr(options, name)
+        if seconds is not None and seconds < _SHORTEST_INTERVAL_S:
+            raise UserError(f"{name.removesuffix('_s')} of {seconds:g} s: the GPU's counters refresh every 100 ms")
+    return options
+
+
+def _from_file(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not TOML: {error}") from error
+
+
+def _field(item: tuple[str, object]) -> tuple[str, object]:
+    """The field an option sets, and its value with the unit taken off."""
+    name, value = item[0].replace("-", "_"), item[1]
+    if name not in _FIELDS:
+        raise UserError(f"no option is called {name!r}; there are {', '.join(sorted(_FIELDS))}")
+    field = _FIELDS[name]
+    if field.endswith("_s") and isinstance(value, str | int | float):
+        return field, duration_s(value)
+    if field == "sources" and isinstance(value, str):
+        return field, tuple(value.replace(",", " ").split())
+    return field, value

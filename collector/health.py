@@ -1,0 +1,37 @@
+"""The time, and how a source is doing: what the sampler keeps and the exposition reads."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: A reading that lasts this many intervals, and this many seconds at least, hangs.
+_HANG_INTERVALS, _HANG_S = 3, 5.0
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time, as the system tells it; tests bring their own."""
+
+    now_ns: Callable[[], int] = time.time_ns
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@dataclass
+class Health:
+    """What one source did so far; read by the exposition."""
+
+    interval_s: float = 0.0
+    #: Whether the last reading succeeded; the reason where it did not.
+    success: bool = False
+    reason: str = "not read yet"
+    last_success_ns: int | None = None
+    readings: int = 0
+    failures: int = 0
+    missed_ticks: int = 0
+    read_s: float = 0.0
+    #: Monotonic instant at which the reading under way began.
+    began: float | None = None
+
+    def hangs(self, now: float) -> bool:
+        """Whether the reading under way takes far too long."""
+        return self.began is not None and now - self.began > max(_HANG_S, _HANG_INTERVALS * self.interval_s)

@@ -1,0 +1,66 @@
+"""``inferometer collect``: the sidecar."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collector.errors import UserError
+from inferometer._extras import import_extra
+
+
+def run(  # noqa: PLR0913 - one parameter an option
+    *,
+    run: Annotated[Path | None, typer.Option(help="Record a run folder here; it must be new or empty.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Base URL of the inference server.", metavar="URL")] = None,
+    engine: Annotated[str | None, typer.Option(help="Its engine; by default it is recognised.")] = None,
+    pid: Annotated[
+        int | None, typer.Option(help="A process of the server; by default found from the endpoint.")
+    ] = None,
+    listen: Annotated[str | None, typer.Option(help="Serve metrics here.  [default: 127.0.0.1:9464]")] = None,
+    interval: Annotated[str | None, typer.Option(help="Between two readings: 500ms, 2s, …  [default: 1s]")] = None,
+    gpu_interval: Annotated[str | None, typer.Option(help="The same for the GPU, down to 100ms.")] = None,
+    duration: Annotated[str | None, typer.Option(help="Stop after: 30s, 10m, 2h, …")] = None,
+    sources: Annotated[str | None, typer.Option(help="Which sources, separated by commas; by default all.")] = None,
+    max_cpu: Annotated[float | None, typer.Option(help="Share of one core to stay under.  [default: 0.01]")] = None,
+    compat: Annotated[str | None, typer.Option(help="'dcgm' adds the names of dcgm-exporter.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with the same options.")] = None,
+) -> None:
+    """Measure a server and its GPUs on one clock: serve /metrics, and record a run folder.
+
+    Needs no GPU, no root and no change to the server. SIGTERM ends it in order, SIGHUP reads the file again.
+    Every option may also be set as INFEROMETER_<OPTION>.
+
+    Examples:
+    ```
+    inferometer collect --endpoint http://127.0.0.1:8000 --run runs/monday
+    inferometer collect --endpoint http://127.0.0.1:8000 --gpu-interval 100ms --duration 10m --run runs/burst
+    ```
+    """
+    configuration = import_extra("collector.config", "collector")
+    service = import_extra("collector.service", "collector")
+    if compat not in {None, "dcgm"}:
+        raise UserError(f"--compat {compat}: the only one is dcgm")
+    flags = {
+        "run": run, "endpoint": endpoint, "engine": engine, "pid": pid, "listen": listen, "interval": interval,
+        "gpu_interval": gpu_interval, "duration": duration, "sources": sources, "max_cpu": max_cpu,
+        "compat_dcgm": True if compat else None,
+    }  # fmt: skip
+
+    def options() -> object:
+        return configuration.load_options(flags, os.environ, config)
+
+    collecting = service.Service(options(), lambda sentence: typer.echo(sentence, err=True))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: collecting.stop())
+
+    def reread(*_: object) -> None:
+        try:
+            collecting.reload(options())
+        except UserError as error:
+            typer.echo(f"kept the options as they were: {error}", err=True)
+
+    signal.signal(signal.SIGHUP, reread)
+    collecting.run()

@@ -1,0 +1,274 @@
+"""The runner and the loop, on a clock that only moves when told to; one test lets real threads run."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from collector.errors import UserError
+from collector.health import Clock
+from collector.options import Options
+from collector.overhead import Governor, Usage
+from collector.sampler import RETRY_S, Runner, Sampler
+from collector.schema import Event, Run, Sample
+from collector.sources import Reading, Unavailable
+from collector.store import Record, RunReader, RunWriter
+
+EPOCH_NS = 1_790_000_000_000_000_000
+
+
+class FakeClock:
+    """A clock that stands still until moved; its wall may be set apart from its monotonic time."""
+
+    def __init__(self) -> None:
+        self.elapsed_s = 100.0
+        self.wall_offset_s = 0.0
+
+    def move(self, seconds: float) -> None:
+        self.elapsed_s += seconds
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(
+            now_ns=lambda: EPOCH_NS + round((self.elapsed_s + self.wall_offset_s) * 1e9),
+            monotonic=lambda: self.elapsed_s,
+        )
+
+
+class Scripted:
+    """A source that does what its script says, one entry a reading: records, or something to raise."""
+
+    interval_s = 1.0
+
+    def __init__(self, *script: Callable[[int], Reading] | Exception) -> None:
+        self.script = list(script)
+        self.closed = 0
+
+    def read(self, t_ns: int) -> Reading:
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(step, Exception):
+            raise step
+        return step(t_ns)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def power(t_ns: int) -> list[Sample]:
+    return [Sample(t_ns=t_ns, source="nvml", subject="gpu:0", values={"power_watts": 700.0})]
+
+
+def plugin(open_source: Callable[[Options], object]) -> ModuleType:
+    module = ModuleType("plugin")
+    module.open_source = open_source  # type: ignore[attr-defined]
+    return module
+
+
+def _opens(source: object) -> Callable[[Options], object]:
+    return lambda _: source
+
+
+def events(records: Iterable[Record], kind: str) -> list[Event]:
+    return [record for record in records if isinstance(record, Event) and record.kind == kind]
+
+
+def sampler(seen: list[Record], time: FakeClock, writer: RunWriter | None = None, **sources: object) -> Sampler:
+    return Sampler(
+        {name: plugin(_opens(source)) for name, source in sources.items()},
+        Options(),
+        writer=writer,
+        observe=seen.extend,
+        clock=time.clock,
+        read_usage=lambda: Usage(0.0, 1, 1),
+    )
+
+
+def test_a_reading_bears_the_instant_of_its_tick() -> None:
+    time = FakeClock()
+
+    (sample, event) = Runner("nvml", lambda _: Scripted(power), Options(), time.clock).read()
+
+    assert isinstance(sample, Sample)
+    assert sample.t_ns == time.clock.now_ns()
+    assert isinstance(event, Event)
+    assert event.kind == "source_up"
+
+
+def test_a_source_that_raises_is_counted_and_said_once_and_read_again() -> None:
+    runner = Runner("nvml", lambda _: Scripted(power, ValueError("broken"), power), Options(), FakeClock().clock)
+
+    records = [record for _ in range(4) for record in runner.read()]
+
+    assert [event.detail["reason"] for event in events(records, "source_down")] == ["ValueError: broken"]
+    assert len(events(records, "source_up")) == 2
+    assert (runner.health.readings, runner.health.failures) == (3, 1)
+
+
+def test_a_source_that_is_not_there_is_asked_again_only_now_and_then() -> None:
+    time = FakeClock()
+    asked = []
+
+    def absent(_: Options) -> Scripted:
+        asked.append(time.elapsed_s)
+        raise Unavailable("no driver: install one")
+
+    runner = Runner("nvml", absent, Options(), time.clock)
+    for _ in range(int(RETRY_S) + 2):
+        runner.read()
+        time.move(1.0)
+
+    assert asked == [100.0, 100.0 + RETRY_S]
+    assert runner.health.reason == "no driver: install one"
+
+
+def test_a_source_that_vanishes_is_closed_and_opened_anew() -> None:
+    time = FakeClock()
+    lost, fresh = Scripted(power, Unavailable("GPU is lost")), Scripted(power)
+    waiting = [lost, fresh]
+    runner = Runner("nvml", lambda _: waiting.pop(0), Options(), time.clock)
+
+    runner.read()
+    runner.read()
+    time.move(RETRY_S)
+    records = runner.read()
+
+    assert lost.closed == 1
+    assert any(isinstance(record, Sample) for record in records)
+
+
+def test_a_reading_that_lasts_too_long_becomes_an_event_once() -> None:
+    time, seen = FakeClock(), list[Record]()
+    loop = sampler(seen, time, nvml=Scripted(power))
+    loop.runners["nvml"].health.began = time.elapsed_s
+    for _ in range(20):
+        time.move(1.0)
+        loop.step()
+
+    assert [event.name for event in events(seen, "source_hangs")] == ["nvml"]
+
+
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+def test_a_wall_clock_that_is_set_becomes_an_event(step_s: float) -> None:
+    time, seen = FakeClock(), list[Record]()
+    loop = sampler(seen, time, nvml=Scripted(power))
+    loop.step()
+    time.move(1.0)
+    time.wall_offset_s += step_s
+    loop.step()
+
+    (jump,) = events(seen, "clock_jump")
+    assert jump.detail["step_s"] == pytest.approx(step_s)
+
+
+def test_its_own_cost_and_the_state_of_its_sources_are_samples_like_any_other() -> None:
+    seen = list[Record]()
+
+    sampler(seen, FakeClock(), nvml=Scripted(power)).step()
+
+    assert {record.subject for record in seen if isinstance(record, Sample)} == {"collector", "source:nvml"}
+
+
+def test_a_source_that_does_not_exist_is_a_mistake_of_the_user() -> None:
+    with pytest.raises(UserError, match="no source is called nvnl"):
+        Sampler({}, Options(sources=("nvnl",)))
+
+
+def test_a_disk_that_refuses_loses_nothing_until_the_backlog_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a disk that is full for ten seconds
+    time, seen = FakeClock(), list[Record]()
+    writer = RunWriter.create(tmp_path / "run", Run(run_id="x", started_ns=EPOCH_NS))
+    loop = sampler(seen, time, writer, nvml=Scripted(power))
+    flush, full = writer.flush, UserError("the disk is full")
+
+    def refuse() -> None:
+        raise full
+
+    for second in range(30):
+        monkeypatch.setattr(writer, "flush", refuse if 10 <= second < 20 else flush)
+        loop._queue.put(loop.runners["nvml"].read())
+        loop.step()
+        assert loop.store_fault == ("the disk is full" if 10 <= second < 20 else "")
+        time.move(1.0)
+    writer.close(time.clock.now_ns())
+
+    # THEN every second is in the run folder, and the gap is an event
+    with RunReader.open(tmp_path / "run") as reader:
+        assert len(reader.samples("nvml").rows) == 30
+        assert [event.detail["reason"] for event in reader.events("gap")] == ["the disk is full"]
+
+
+def test_a_thread_that_hangs_stops_no_other_and_not_the_end() -> None:
+    # GIVEN one source that never comes back, and one that is read at once
+    release, seen, read = threading.Event(), list[Record](), queue.SimpleQueue[int]()
+
+    def hang(_: int) -> Reading:
+        release.wait(30)
+        return []
+
+    def note(t_ns: int) -> Reading:
+        read.put(t_ns)
+        return power(t_ns)
+
+    quick = Scripted(note)
+    quick.interval_s = 0.01
+    loop = Sampler(
+        {"stuck": plugin(lambda _: Scripted(hang)), "nvml": plugin(lambda _: quick)}, Options(), observe=seen.extend
+    )
+    loop.start()
+    try:
+        instants = [read.get(timeout=30) for _ in range(5)]
+    finally:
+        loop.stop(timeout_s=0.1)
+        release.set()
+
+    assert instants == sorted(instants)
+    assert sum(isinstance(record, Sample) and record.source == "nvml" for record in seen) >= 5
+
+
+def test_ticks_that_pass_during_a_slow_reading_are_counted_as_missed() -> None:
+    # GIVEN a source of 1 s whose second reading takes 3.5 s
+    time, stop = FakeClock(), threading.Event()
+    steps = iter([0.0, 3.5, 0.0])
+
+    instants = []
+
+    def slow(t_ns: int) -> Reading:
+        instants.append((t_ns - EPOCH_NS) / 1e9)
+        time.move(next(steps, 0.0))
+        return power(t_ns)
+
+    class Waiting(threading.Event):
+        """Lets the clock run where a thread would wait."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            time.move(timeout or 0.0)
+            return runner.health.readings >= 4
+
+    runner = Runner("nvml", lambda _: Scripted(slow), Options(), time.clock)
+    out = queue.SimpleQueue[list[Record]]()
+    stop = Waiting()
+    runner.loop(stop, out, lambda: 1.0)
+
+    assert runner.health.missed_ticks == 3
+    # THEN the readings stay on multiples of the interval
+    assert instants == [100.0, 101.0, 105.0, 106.0]
+
+
+def test_the_governor_slows_down_before_the_limit_is_passed_for_long_and_relaxes() -> None:
+    governor, factors, cpu_s = Governor(0.01), [], 0.0
+    for second in range(120):
+        cpu_s += 0.03 if second < 60 else 0.001
+        factors.append(governor.slowdown(cpu_s, float(second)))
+
+    assert (factors[0], max(factors[:60]), factors[-1]) == (1.0, 16.0, 1.0)
+
+
+def test_without_a_limit_nothing_is_slowed_down() -> None:
+    governor = Governor(0.0)
+
+    assert {governor.slowdown(float(second), float(second)) for second in range(100)} == {1.0}
