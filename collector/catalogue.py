@@ -37,6 +37,11 @@ def _clock_event(name: str, bit: int, meaning: str) -> Quantity:
     return Quantity(f"clock_event_{name}", "flag", "1", meaning, source)
 
 
+def _throttled(name: str, field: int, meaning: str) -> Quantity:
+    source = f"nvmlDeviceGetFieldValues, field {field}, ns converted"
+    return Quantity(f"throttled_{name}_seconds_total", "counter", "s", meaning, source)
+
+
 #: Bits of the clock event mask, in the driver's order, with the quantity each one becomes.
 CLOCK_EVENT_BITS = {
     0x001: "clock_event_gpu_idle",
@@ -69,6 +74,7 @@ _QUANTITIES = (
     _gpm("sm_occupancy_ratio", 3, "Active warps over the most the SMs can hold."),
     _gpm("integer_active_ratio", 4, "Activity of the integer pipe."),
     _gpm("tensor_active_ratio", 5, "Activity of the tensor cores, any type."),
+    _gpm("tensor_dfma_active_ratio", 6, "Activity of the tensor cores on fp64."),
     _gpm("tensor_hmma_active_ratio", 7, "Activity of the tensor cores on fp16 and bf16."),
     _gpm("tensor_imma_active_ratio", 9, "Activity of the tensor cores on int8."),
     _gpm("dram_active_ratio", 10, "Bytes moved to and from HBM over the vendor's peak."),
@@ -80,7 +86,29 @@ _QUANTITIES = (
     _gpm_rate("nvlink_rx_bytes_per_s", 60, "Bytes a second received over all NVLinks."),
     _gpm_rate("nvlink_tx_bytes_per_s", 61, "Bytes a second sent over all NVLinks."),
     Quantity("memory_used_bytes", "gauge", "bytes", "GPU memory in use.", "nvmlDeviceGetMemoryInfo.used"),
+    Quantity("memory_total_bytes", "gauge", "bytes", "GPU memory there is.", "nvmlDeviceGetMemoryInfo.total"),
     Quantity("power_watts", "gauge", "W", "Power drawn by the GPU board.", "nvmlDeviceGetPowerUsage, a 1 s average"),
+    Quantity(
+        "power_instant_watts",
+        "gauge",
+        "W",
+        "Power drawn by the GPU board at this instant.",
+        "nvmlDeviceGetFieldValues, field 186, mW converted; refreshed about every 100 ms",
+    ),
+    Quantity(
+        "power_average_watts",
+        "gauge",
+        "W",
+        "Power drawn by the GPU board, averaged by the driver.",
+        "nvmlDeviceGetFieldValues, field 185, mW converted",
+    ),
+    Quantity(
+        "power_limit_watts",
+        "gauge",
+        "W",
+        "Power at which the driver lowers the clocks.",
+        "nvmlDeviceGetEnforcedPowerLimit",
+    ),
     Quantity(
         "energy_joules_total",
         "counter",
@@ -91,6 +119,13 @@ _QUANTITIES = (
     Quantity("sm_clock_hz", "gauge", "Hz", "SM clock.", "nvmlDeviceGetClockInfo(SM)"),
     Quantity("memory_clock_hz", "gauge", "Hz", "Memory clock.", "nvmlDeviceGetClockInfo(MEM)"),
     Quantity("temperature_celsius", "gauge", "°C", "Temperature of the GPU.", "nvmlDeviceGetTemperature"),
+    Quantity(
+        "memory_temperature_celsius",
+        "gauge",
+        "°C",
+        "Temperature of the GPU's memory.",
+        "nvmlDeviceGetFieldValues, field 82",
+    ),
     _clock_event("gpu_idle", 0x001, "Clocks are low because nothing runs."),
     _clock_event("sw_power_cap", 0x004, "Clocks are lowered to respect the power limit; normal at full load."),
     _clock_event("hw_slowdown", 0x008, "Clocks are halved or worse by heat, power brake or a fast trigger."),
@@ -98,6 +133,99 @@ _QUANTITIES = (
     _clock_event("sw_thermal_slowdown", 0x020, "Clocks are lowered because GPU or memory is too hot."),
     _clock_event("hw_thermal_slowdown", 0x040, "Clocks are halved or worse by temperature."),
     _clock_event("hw_power_brake", 0x080, "Clocks are lowered by an external power brake."),
+    Quantity(
+        "clock_event_other",
+        "flag",
+        "1",
+        "Clocks are lowered for a reason that has no name here, such as a display.",
+        "nvmlDeviceGetCurrentClocksEventReasons, every other bit",
+    ),
+    _throttled("sw_power_cap", 74, "Time in which clocks were lowered to respect the power limit."),
+    _throttled("sync_boost", 76, "Time in which clocks were held down by another GPU of the boost group."),
+    _throttled("sw_thermal", 269, "Time in which clocks were lowered because GPU or memory was too hot."),
+    _throttled("hw_thermal", 270, "Time in which clocks were halved or worse by temperature."),
+    _throttled("hw_power_brake", 271, "Time in which clocks were lowered by an external power brake."),
+    # GPU: health.
+    Quantity(
+        "ecc_corrected_errors_total",
+        "counter",
+        "errors",
+        "Memory errors that ECC corrected since the driver was loaded.",
+        "nvmlDeviceGetTotalEccErrors(corrected, volatile)",
+    ),
+    Quantity(
+        "ecc_uncorrected_errors_total",
+        "counter",
+        "errors",
+        "Memory errors that ECC could not correct since the driver was loaded.",
+        "nvmlDeviceGetTotalEccErrors(uncorrected, volatile)",
+    ),
+    Quantity(
+        "remapped_rows_corrected_total",
+        "counter",
+        "rows",
+        "Memory rows replaced after correctable errors, over the life of the GPU.",
+        "nvmlDeviceGetRemappedRows",
+    ),
+    Quantity(
+        "remapped_rows_uncorrected_total",
+        "counter",
+        "rows",
+        "Memory rows replaced after uncorrectable errors, over the life of the GPU.",
+        "nvmlDeviceGetRemappedRows",
+    ),
+    Quantity(
+        "row_remapping_pending",
+        "flag",
+        "1",
+        "A memory row will be replaced when the GPU is reset.",
+        "nvmlDeviceGetRemappedRows",
+    ),
+    Quantity(
+        "row_remapping_failed",
+        "flag",
+        "1",
+        "A memory row could not be replaced: the GPU should be.",
+        "nvmlDeviceGetRemappedRows",
+    ),
+    Quantity(
+        "xid_errors_total",
+        "counter",
+        "errors",
+        "XID errors the driver reported since the collector started; each one is an event with its code.",
+        "nvmlEventSetWait, event XidCriticalError",
+    ),
+    Quantity(
+        "pcie_replays_total",
+        "counter",
+        "replays",
+        "PCIe packets sent again: a bad link or slot when it grows.",
+        "nvmlDeviceGetPcieReplayCounter",
+    ),
+    Quantity("pcie_link_generation", "gauge", "1", "PCIe generation in use.", "nvmlDeviceGetCurrPcieLinkGeneration"),
+    Quantity("pcie_link_lanes", "gauge", "lanes", "PCIe lanes in use.", "nvmlDeviceGetCurrPcieLinkWidth"),
+    # GPU: by process.
+    Quantity(
+        "process_gpu_memory_bytes",
+        "gauge",
+        "bytes",
+        "GPU memory that a process holds.",
+        "nvmlDeviceGetComputeRunningProcesses",
+    ),
+    Quantity(
+        "process_sm_utilization_ratio",
+        "gauge",
+        "ratio",
+        "Share of time in which a process had a kernel running.",
+        "nvmlDeviceGetProcessUtilization.smUtil, the driver's newest sample",
+    ),
+    Quantity(
+        "process_memory_busy_ratio",
+        "gauge",
+        "ratio",
+        "Share of time in which a process kept the memory interface busy.",
+        "nvmlDeviceGetProcessUtilization.memUtil, the driver's newest sample",
+    ),
     # Serving: one vocabulary for every engine.
     Quantity("requests_running", "gauge", "requests", "Requests in the running batch.", "the engine's /metrics"),
     Quantity("requests_waiting", "gauge", "requests", "Requests waiting to be scheduled.", "the engine's /metrics"),

@@ -8,7 +8,7 @@ from collector.catalogue import CATALOGUE, CLOCK_EVENT_BITS, Quantity
 #: How a name ends that carries its unit.
 ENDINGS: dict[str, str | tuple[str, ...]] = {
     "ratio": "_ratio",
-    "bytes": "_bytes",
+    "bytes": ("_bytes", "_bytes_total"),
     "bytes/s": "_bytes_per_s",
     "W": "_watts",
     "J": "_joules_total",
@@ -34,9 +34,10 @@ def test_a_quantity_is_found_by_its_name() -> None:
 
 
 def test_every_clock_event_is_a_flag_of_one_bit() -> None:
-    flags = [name for name, quantity in CATALOGUE.items() if quantity.kind == "flag"]
+    events = {name: quantity.kind for name, quantity in CATALOGUE.items() if name.startswith("clock_event_")}
 
-    assert flags == list(CLOCK_EVENT_BITS.values())
+    assert list(events) == [*CLOCK_EVENT_BITS.values(), "clock_event_other"]
+    assert {"flag"} == set(events.values())
     assert all(bit & (bit - 1) == 0 for bit in CLOCK_EVENT_BITS)
     for bit, name in CLOCK_EVENT_BITS.items():
         assert f"0x{bit:03x}" in CATALOGUE[name].source
