@@ -45,8 +45,8 @@ def run_quality(data: RunData, observed_s: float, whole_s: float) -> Quality:
     captured = total(clip(union(*captures(data)), extent(data))) / 1e9
     notes = [f"{name}: {reason}" for name, reason in sorted(data.absences.items())]
     if captured:
-        notes.insert(0, f"{captured:.1f} s of profiler captures are left out of the verdict and the utilization: "
-                        "a capture stalls the GPU.")  # fmt: skip
+        left_out = f"{captured:.1f} s of profiler captures and their wake are left out of verdict and utilization"
+        notes.insert(0, f"{left_out}: a capture stalls the GPU.")
     expected = whole_s - captured
     coverage = min(1.0, observed_s / expected) if expected > 0 else 0.0
     return Quality(coverage=coverage, losses=(), notes=tuple(notes))

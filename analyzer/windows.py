@@ -13,6 +13,9 @@ import pandas as pd
 
 from analyzer.schema import Bool, Float64, Int64, RunData
 
+#: So long after a capture a server is not yet itself: GPUs stood still for 0.1 to 0.7 s, NVML's figures lag behind.
+SETTLE_NS = 500_000_000
+
 
 def cut(data: RunData, window_s: float) -> tuple[Int64, Int64]:
     """Windows of about ``window_s`` seconds over the whole run, cut at the edges of its phases; shape (n,)."""
@@ -106,10 +109,10 @@ def mean_of(rows: list[Float64]) -> Float64:
 
 
 def captures(data: RunData) -> tuple[Int64, Int64]:
-    """Start and end of every profiler capture: its flush stalls the GPU, so averages leave it out."""
+    """Start and end of every profiler capture: its flush stalls the GPU, so averages leave it and its wake out."""
     events = [event for event in data.events if event.kind == "trace" and event.end_ns is not None]
     start = np.array([event.t_ns for event in events], np.int64)
-    return start, np.array([event.end_ns for event in events], np.int64)
+    return start, np.array([event.end_ns for event in events], np.int64) + SETTLE_NS
 
 
 def outside(t_ns: Int64, intervals: tuple[Int64, Int64]) -> Bool:

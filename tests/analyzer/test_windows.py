@@ -173,7 +173,7 @@ def test_a_server_with_a_third_of_a_request_was_empty_for_two_thirds_of_the_time
 
 
 def test_instants_outside_captures_are_those_in_none_of_them() -> None:
-    data = run(events=[capture(1, 3), capture(2, 4), capture(8, None)])
+    data = run(events=[capture(1, 3), capture(2, 3.5), capture(8, None)])
 
     free = outside(ns(*(second * NS for second in range(10))), captures(data))
 
