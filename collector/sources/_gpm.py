@@ -1,0 +1,163 @@
+"""GPU performance monitors (GPM): what the parts of a GPU did between two samples. Private to the ``nvml`` source.
+
+Facts measured on an H200 with driver 580: the counters are refreshed about every 100 ms, and a window that holds no
+refresh reads as an idle GPU, but for the DRAM bandwidth, which is NaN then. So no window shorter than 100 ms is
+asked for, and the DRAM bandwidth is the proof of the rest. Sampling GPUs in parallel crashes in some drivers: one
+lock for all.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+from collector.schema import Absent
+from collector.sources._nvml_errors import LASTING, Code, absent, code_of, errors
+
+MIN_WINDOW_NS = 100_000_000
+#: A tick that comes early by no more than this waits, so that 10 Hz is not read at 5 Hz for its jitter.
+_PATIENCE_NS = 10_000_000
+
+_MIB = 1048576
+_PROOF = 10
+
+#: Metric id → quantity and its factor: percent to ratio, MiB/s to bytes/s.
+METRICS = {
+    2: ("sm_active_ratio", 0.01),
+    3: ("sm_occupancy_ratio", 0.01),
+    5: ("tensor_active_ratio", 0.01),
+    _PROOF: ("dram_active_ratio", 0.01),
+    1: ("graphics_active_ratio", 0.01),
+    20: ("pcie_tx_bytes_per_s", _MIB),
+    21: ("pcie_rx_bytes_per_s", _MIB),
+    60: ("nvlink_rx_bytes_per_s", _MIB),
+    61: ("nvlink_tx_bytes_per_s", _MIB),
+    6: ("tensor_dfma_active_ratio", 0.01),
+    7: ("tensor_hmma_active_ratio", 0.01),
+    9: ("tensor_imma_active_ratio", 0.01),
+    4: ("integer_active_ratio", 0.01),
+    11: ("fp64_active_ratio", 0.01),
+    12: ("fp32_active_ratio", 0.01),
+    13: ("fp16_active_ratio", 0.01),
+}
+QUANTITIES = tuple(quantity for quantity, _ in METRICS.values())
+
+EMPTY = Absent("GPM window held no counter update")
+PRE_HOPPER = Absent("pre-Hopper GPU: GPM needs Hopper or newer; DCGM profiling metrics would be needed")
+_BUSY = Absent("an earlier GPM call has not come back; GPM takes one call at a time")
+
+#: More than this above 100 % is no rounding.
+_EXCESS = 1.01
+
+_LOCK = threading.Lock()
+_LOCK_S = 1.0
+
+
+def unsupported(nv: ModuleType, handle: object) -> Absent | None:
+    """Why a GPU has no GPM; None if it has.
+
+    Raises:
+        GpuLost: The GPU cannot be read at all.
+        Unavailable: NVML cannot.
+    """
+    try:
+        return None if nv.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice else PRE_HOPPER
+    except errors(nv) as error:
+        code = code_of(error)
+        return PRE_HOPPER if code in LASTING - {Code.FUNCTION_NOT_FOUND} else absent(code, error)
+
+
+class Windows:
+    """The windows of one GPU, each from one sample to the next."""
+
+    def __init__(
+        self,
+        nv: ModuleType,
+        take: Callable[[Any], object],
+        clock: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Take the first sample.
+
+        Args:
+            nv: The module ``pynvml``.
+            take: Takes a sample of the GPU into the buffer it is given.
+            clock: Nanoseconds that never go back.
+            sleep: Waits for seconds.
+        """
+        self._nv, self._take, self._clock, self._sleep = nv, take, clock, sleep
+        self._start, self._end = nv.nvmlGpmSampleAlloc(), nv.nvmlGpmSampleAlloc()
+        self._request = nv.c_nvmlGpmMetricsGet_t()
+        self._request.version = nv.NVML_GPM_METRICS_GET_VERSION
+        self._request.numMetrics = len(METRICS)
+        for i, metric in enumerate(METRICS):
+            self._request.metrics[i].metricId = metric
+        self._started_ns: int | None = None
+        with suppress(*errors(nv)):
+            self._begin()
+
+    def read(self) -> dict[str, float | Absent]:
+        """What was measured since the last window; empty while this one is too short to tell.
+
+        Raises:
+            GpuLost: The GPU cannot be read at all.
+            Unavailable: NVML cannot.
+        """
+        if self._started_ns is not None:
+            short_ns = MIN_WINDOW_NS - (self._clock() - self._started_ns)
+            if short_ns > _PATIENCE_NS:
+                return {}
+            if short_ns > 0:
+                self._sleep(short_ns / 1e9)
+        if not _LOCK.acquire(timeout=_LOCK_S):
+            return dict.fromkeys(QUANTITIES, _BUSY)
+        try:
+            return self._begin() if self._started_ns is None else self._finish()
+        except errors(self._nv) as error:
+            self._started_ns = None
+            return dict.fromkeys(QUANTITIES, absent(code_of(error), error))
+        finally:
+            _LOCK.release()
+
+    def close(self) -> None:
+        """Free the samples, which must happen before NVML is shut down; a second call does nothing."""
+        samples, self._start, self._end = (self._start, self._end), None, None
+        for sample in samples:
+            if sample is not None:
+                with _LOCK, suppress(*errors(self._nv)):
+                    self._nv.nvmlGpmSampleFree(sample)
+
+    def _begin(self) -> dict[str, float | Absent]:
+        self._take(self._start)
+        self._started_ns = self._clock()
+        return {}
+
+    def _finish(self) -> dict[str, float | Absent]:
+        self._take(self._end)
+        ended_ns = self._clock()
+        self._request.sample1, self._request.sample2 = self._start, self._end
+        self._nv.nvmlGpmMetricsGet(self._request)
+        found = {self._request.metrics[i].metricId: self._request.metrics[i] for i in range(len(METRICS))}
+        proof = found[_PROOF]
+        if proof.nvmlReturn == 0 and not math.isfinite(proof.value):
+            # The sample is not kept: the next window then starts at the last refresh that was seen.
+            return dict.fromkeys(QUANTITIES, EMPTY)
+        self._start, self._end, self._started_ns = self._end, self._start, ended_ns
+        return {quantity: _value(found[metric], factor) for metric, (quantity, factor) in METRICS.items()}
+
+
+def ratio(percent: float) -> float | Absent:
+    """A share of 0–1 from percent, forgiving what rounding adds."""
+    return min(percent / 100, 1.0) if 0 <= percent <= _EXCESS * 100 else Absent(f"read as {percent:g} %: no share")
+
+
+def _value(metric: Any, factor: float) -> float | Absent:  # noqa: ANN401 - a struct of a binding without types
+    if metric.nvmlReturn != 0:
+        return absent(metric.nvmlReturn)
+    value: float = metric.value
+    if not math.isfinite(value):
+        return Absent(f"GPM read it as {value}")
+    return ratio(value) if factor < 1 else value * factor
