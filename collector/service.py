@@ -35,6 +35,8 @@ class Service:
     clock: Clock = field(default_factory=Clock)
     _stop: threading.Event = field(default_factory=threading.Event)
     _reload: Options | None = None
+    _sampler: Sampler | None = None
+    _told: dict[str, str] = field(default_factory=dict)
 
     def stop(self) -> None:
         """End ``run`` within two seconds; safe to call from a signal handler."""
@@ -52,27 +54,32 @@ class Service:
         """
         began = self.clock.monotonic()
         with ExitStack() as cleanup:
-            writer = self._writer(cleanup)
             exposition = Exposition(gpus=self.gpus, compat_dcgm=self.options.compat_dcgm, clock=self.clock)
-            sampler = self._sampler(writer, exposition)
-            server = self._server(exposition, lambda: sampler)
+            server = self._server(exposition)
             cleanup.callback(server.close)
+            writer = self._writer(cleanup)
+            sampler = self._begin(writer, exposition)
             self.say(f"metrics: {server.url}/metrics")
-            sampler.start()
-            told: dict[str, str] = {}
             while not self._stop.wait(STEP_S):
                 sampler.step()
-                self._tell(sampler, told)
+                self._tell(sampler)
                 if self._reload is not None:
                     sampler.stop()
                     self.options, self._reload = self._reload, None
-                    sampler = self._sampler(writer, exposition)
-                    sampler.start()
+                    sampler = self._begin(writer, exposition)
                 if self.options.duration_s and self.clock.monotonic() - began >= self.options.duration_s:
                     break
             sampler.stop()
             if writer is not None:
                 writer.close(self.clock.now_ns())
+
+    def _begin(self, writer: RunWriter | None, exposition: Exposition) -> Sampler:
+        """Start to read with the options as they are now."""
+        sampler = Sampler(discover(sources), self.options, writer=writer, observe=exposition.observe, clock=self.clock)
+        exposition.health = {name: runner.health for name, runner in sampler.runners.items()}
+        sampler.start()
+        self._sampler = sampler
+        return sampler
 
     def _writer(self, cleanup: ExitStack) -> RunWriter | None:
         if self.options.run is None:
@@ -89,33 +96,26 @@ class Service:
         self.say(f"recording: {self.options.run}")
         return writer
 
-    def _sampler(self, writer: RunWriter | None, exposition: Exposition) -> Sampler:
-        sampler = Sampler(discover(sources), self.options, writer=writer, observe=exposition.observe, clock=self.clock)
-        exposition.health = {name: runner.health for name, runner in sampler.runners.items()}
-        return sampler
-
-    def _server(self, exposition: Exposition, sampler: Callable[[], Sampler]) -> MetricsServer:
+    def _server(self, exposition: Exposition) -> MetricsServer:
         registry = CollectorRegistry()
         registry.register(exposition)
-        return MetricsServer(
-            self.options.listen,
-            registry,
-            {"/healthz": lambda: (True, "alive"), "/readyz": lambda: _ready(sampler())},
-        )
+        probes = {"/healthz": lambda: (True, "alive"), "/readyz": self._ready}
+        return MetricsServer(self.options.listen, registry, probes)
 
-    def _tell(self, sampler: Sampler, told: dict[str, str]) -> None:
+    def _ready(self) -> tuple[bool, str]:
+        """Ready once one source has been read and the store takes what it is given."""
+        if self._sampler is None:
+            return False, "starting"
+        if self._sampler.store_fault:
+            return False, self._sampler.store_fault
+        readable = [name for name, runner in self._sampler.runners.items() if runner.health.success]
+        return bool(readable), f"reading {', '.join(readable)}" if readable else "no source could be read yet"
+
+    def _tell(self, sampler: Sampler) -> None:
         """Say once what changed for the worse, and that it is well again."""
-        now = {name: runner.health.reason for name, runner in sampler.runners.items() if runner.health.read_s}
-        now["store"] = sampler.store_fault
+        now = {"store": sampler.store_fault}
+        now |= {name: runner.health.reason for name, runner in sampler.runners.items() if runner.health.read_s}
         for name, reason in now.items():
-            if reason != told.get(name, ""):
+            if reason != self._told.get(name, ""):
                 self.say(f"{name}: {reason or 'well again'}")
-            told[name] = reason
-
-
-def _ready(sampler: Sampler) -> tuple[bool, str]:
-    """Ready once one source has been read and the store takes what it is given."""
-    if sampler.store_fault:
-        return False, sampler.store_fault
-    readable = [name for name, runner in sampler.runners.items() if runner.health.success]
-    return bool(readable), f"reading {', '.join(readable)}" if readable else "no source could be read yet"
+            self._told[name] = reason
