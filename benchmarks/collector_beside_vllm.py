@@ -1,0 +1,117 @@
+"""What does the collector cost a serving vLLM?
+
+Runs vLLM's own load generator against a server that is already up, with and without ``inferometer collect`` beside it,
+in turns, in one run; prints throughput, TTFT and ITL of each turn, the ratio of the medians, and what the collector
+itself used::
+
+    python benchmarks/collector_beside_vllm.py --endpoint http://127.0.0.1:8000 --model MODEL --out FOLDER
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+FIGURES = ("request_throughput", "output_throughput", "median_ttft_ms", "p99_ttft_ms", "median_itl_ms", "p99_itl_ms")
+LISTEN = "127.0.0.1:9464"
+
+
+def main() -> None:
+    """Alternate, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--model", required=True, help="name or path of the served model")
+    parser.add_argument("--out", type=Path, required=True, help="where the last recorded run and the figures go")
+    parser.add_argument("--alternations", type=int, default=5)
+    parser.add_argument("--prompts", type=int, default=256)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--gpu-interval", default="100ms")
+    options = parser.parse_args()
+
+    load(options)  # warms the server up
+    turns: list[dict[str, float | bool]] = []
+    cost: dict[str, float] = {}
+    for number in range(options.alternations):
+        turns.append({"collector": False, **load(options)})
+        run = options.out / f"run{number}"
+        with subprocess.Popen(collector(options, run), stderr=subprocess.DEVNULL) as process:
+            wait_until_scraped()
+            before, began = own_cost(), time.monotonic()
+            turns.append({"collector": True, **load(options)})
+            after, took = own_cost(), time.monotonic() - began
+            process.terminate()
+        cost = {
+            "cpu_ratio": (after["cpu_seconds_total"] - before["cpu_seconds_total"]) / took,
+            "memory_mb": after["memory_bytes"] / 1e6,
+            "written_kb_per_s": (after["written_bytes_total"] - before["written_bytes_total"]) / took / 1e3,
+        }
+        print(json.dumps({"alternation": number, **turns[-2], "with": turns[-1], "cost": cost}), flush=True)
+    report(turns, cost)
+    (options.out / "collector_beside_vllm.json").write_text(json.dumps({"turns": turns, "cost": cost}, indent=1))
+
+
+def collector(options: argparse.Namespace, run: Path) -> list[str]:
+    """The collector, every source on, at the rate asked for, with no limit on itself."""
+    return [
+        sys.executable, "-c", "from inferometer.cli import main; main()", "collect", "--endpoint", options.endpoint,
+        "--run", str(run), "--listen", LISTEN, "--gpu-interval", options.gpu_interval, "--max-cpu", "0",
+    ]  # fmt: skip
+
+
+def load(options: argparse.Namespace) -> dict[str, float]:
+    """One turn of vLLM's own load generator; the figures it reports."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--backend", "openai",
+            "--base-url", options.endpoint, "--model", options.model, "--served-model-name", "ref",
+            "--endpoint", "/v1/completions", "--dataset-name", "random", "--random-input-len", "256",
+            "--random-output-len", "256", "--ignore-eos", "--num-prompts", str(options.prompts),
+            "--max-concurrency", str(options.concurrency), "--percentile-metrics", "ttft,tpot,itl,e2el",
+            "--save-result", "--result-dir", folder, "--result-filename", "result.json", "--disable-tqdm",
+        ]  # fmt: skip
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        result = json.loads((Path(folder) / "result.json").read_text())
+    return {name: result[name] for name in FIGURES}
+
+
+def wait_until_scraped() -> None:
+    """Until the collector has read everything at least once."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://{LISTEN}/readyz", timeout=1) as answer:
+                if answer.status == 200:  # noqa: PLR2004 - HTTP's OK
+                    time.sleep(2)
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit("the collector does not answer")
+
+
+def own_cost() -> dict[str, float]:
+    """What the collector says of itself."""
+    with urllib.request.urlopen(f"http://{LISTEN}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    prefix = "inferometer_collector_"
+    pairs = (line.removeprefix(prefix).rpartition(" ") for line in lines if line.startswith(prefix))
+    return {name: float(value) for name, _, value in pairs}
+
+
+def report(turns: list[dict[str, float | bool]], cost: dict[str, float]) -> None:
+    """Medians without and with, their ratio, and the spread of the turns without."""
+    print(f"{'':>18}  {'without':>9}  {'with':>9}  {'ratio':>6}  spread without")
+    for name in FIGURES:
+        without, beside = ([turn[name] for turn in turns if turn["collector"] is on] for on in (False, True))
+        low, middle, high = min(without), statistics.median(without), statistics.median(beside)
+        spread = (max(without) - low) / middle
+        print(f"{name:>18}  {middle:9.2f}  {high:9.2f}  {high / middle:6.3f}  {100 * spread:.1f} %")
+    print("collector: " + ", ".join(f"{name} {value:.4g}" for name, value in cost.items()))
+
+
+if __name__ == "__main__":
+    main()
