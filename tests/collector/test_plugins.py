@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from collector import engines
+from collector import dialects, engines
 from collector.catalogue import CATALOGUE
 from collector.plugins import PluginError, discover
 
@@ -64,12 +64,21 @@ def test_a_plugin_that_does_not_import_is_not_skipped(folder: Callable[..., Modu
 
 
 @pytest.mark.parametrize("name", sorted(discover(engines)))
-def test_an_engine_speaks_of_quantities_of_the_catalogue(name: str) -> None:
-    engine = discover(engines)[name]
+def test_an_engine_speaks_of_every_quantity_that_any_engine_has(name: str) -> None:
+    plugin = dialects.plugins()[name]
+    mapped = {each: {part.quantity for _, part in dialects.parts(each)} for each in dialects.plugins().values()}
 
-    assert engine.RECOGNISED_BY in engine.FAMILIES
-    assert set(engine.FAMILIES.values()) <= set(CATALOGUE)
-    for label, quantities in engine.COUNTERS_BY_LABEL.values():
-        assert label
-        assert {"counter"} == {CATALOGUE[quantity].kind for quantity in quantities.values()}
-    assert set(engine.FAMILIES).isdisjoint(engine.COUNTERS_BY_LABEL)
+    assert set().union(*mapped.values()) == mapped[plugin] | set(plugin.LACKS)
+    assert mapped[plugin].isdisjoint(plugin.LACKS)
+    assert mapped[plugin] | set(plugin.LACKS) <= set(CATALOGUE)
+
+
+@pytest.mark.parametrize("name", sorted(discover(engines)))
+def test_a_part_of_a_family_is_asked_for_by_its_labels(name: str) -> None:
+    for _, part in dialects.parts(dialects.plugins()[name]):
+        assert bool(part.label) == bool(part.values)
+        assert part.scale > 0
+        if part.of:
+            assert "counter" == CATALOGUE[part.quantity].kind
+        if part.counted_by:
+            assert "histogram" == CATALOGUE[part.quantity].kind

@@ -12,7 +12,7 @@ from collector.schema import Absent, Histogram
 from collector.scrape import decode
 
 PAGE = (Path(__file__).parent / "data" / "vllm_0_23.prom").read_text()
-SAMPLED = {
+SAMPLED: dict[str, float | Absent] = {
     "requests_running": 256.0,
     "requests_waiting": 0.0,
     "kv_cache_usage_ratio": 0.11836097786511013,
@@ -25,6 +25,13 @@ SAMPLED = {
     "prefix_cache_hits_total": 0.0,
     "front_end_cpu_seconds_total": 65.48,
     "front_end_memory_bytes": 1122263040.0,
+} | {
+    quantity: Absent(f"vllm's /metrics shows no {family}")
+    for quantity, family in {
+        "spec_drafts_total": "vllm:spec_decode_num_drafts_total",
+        "spec_draft_tokens_total": "vllm:spec_decode_num_draft_tokens_total",
+        "spec_accepted_tokens_total": "vllm:spec_decode_num_accepted_tokens_total",
+    }.items()
 }
 #: Quantity → number of finite buckets, observations, their sum.
 HISTOGRAMS = {
@@ -106,6 +113,9 @@ def test_what_the_page_lacks_is_absent_and_says_so() -> None:
             "preemptions_total": "vllm:num_preemptions_total",
             "prefix_cache_queries_total": "vllm:prefix_cache_queries_total",
             "prefix_cache_hits_total": "vllm:prefix_cache_hits_total",
+            "spec_drafts_total": "vllm:spec_decode_num_drafts_total",
+            "spec_draft_tokens_total": "vllm:spec_decode_num_draft_tokens_total",
+            "spec_accepted_tokens_total": "vllm:spec_decode_num_accepted_tokens_total",
             "front_end_cpu_seconds_total": "process_cpu_seconds_total",
             "front_end_memory_bytes": "process_resident_memory_bytes",
         }.items()
@@ -171,6 +181,12 @@ def test_histograms_of_several_engines_are_added_on_the_edges_they_share() -> No
             'vllm:time_to_first_token_seconds_bucket{le="+Inf"} 1',
             "vllm:time_to_first_token_seconds_sum +Inf",
         ],
+        ['vllm:time_to_first_token_seconds_bucket{le="+Inf"} 1'],
+        [
+            'vllm:time_to_first_token_seconds_bucket{le="0.5"} 2',
+            'vllm:time_to_first_token_seconds_bucket{le="+Inf"} 1',
+            "vllm:time_to_first_token_seconds_sum 1",
+        ],
         [],
     ],
 )
@@ -184,12 +200,14 @@ def test_older_names_count_where_the_newer_are_not_shown() -> None:
         "vllm:gpu_cache_usage_perc 0.25",
         "# TYPE vllm:time_per_output_token_seconds histogram",
         'vllm:time_per_output_token_seconds_bucket{le="+Inf"} 4',
+        "vllm:time_per_output_token_seconds_sum 1",
     ]
     new = [
         "# TYPE vllm:kv_cache_usage_perc gauge",
         "vllm:kv_cache_usage_perc 0.75",
         "# TYPE vllm:inter_token_latency_seconds histogram",
         'vllm:inter_token_latency_seconds_bucket{le="+Inf"} 5',
+        "vllm:inter_token_latency_seconds_sum 1",
     ]
     before, both = small(*old), small(*old, *new)
     early, late = histogram(before, "itl_s"), histogram(both, "itl_s")
@@ -210,7 +228,7 @@ def test_only_the_lines_that_are_mapped_are_parsed() -> None:
     [
         ("", "not the metrics of an engine known here"),
         ("<html>404</html>", "not the metrics of an engine known here"),
-        ("# TYPE sglang:num_running_reqs gauge\nsglang:num_running_reqs 1", "not the metrics of an engine known"),
+        ("# TYPE another:num_running_reqs gauge\nanother:num_running_reqs 1", "not the metrics of an engine known"),
         (small("vllm:num_requests_running{ 1"), "malformed"),
         (small("vllm:num_requests_running many"), "malformed"),
         (

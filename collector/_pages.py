@@ -1,0 +1,70 @@
+"""Find a server's page of metrics and read it. Private to what asks a server."""
+
+from typing import TypeAlias
+
+from collector import scrape
+from collector._endpoint import Endpoint, NotHereError, UnansweredError
+from collector.engines import Plugin
+from collector.errors import UserError
+from collector.scrape import Scrape
+
+#: A path, and the port where it is not the endpoint's own.
+_Place: TypeAlias = tuple[str, int | None]
+
+#: Where servers keep their page: most, NIM, trtllm-serve, and Triton beside its HTTP port.
+PLACES: tuple[_Place, ...] = (
+    ("/metrics", None),
+    ("/v1/metrics", None),
+    ("/prometheus/metrics", None),
+    ("/metrics", 8002),
+)
+#: While no place has a page only the first is asked, and all of them every so many readings.
+SEARCH_EVERY = 30
+
+
+class Pages:
+    """Finds the server's page of metrics and reads it."""
+
+    def __init__(self, endpoint: Endpoint, chosen: tuple[str, Plugin] | None = None) -> None:
+        self.endpoint, self._chosen = endpoint, chosen
+        self._places: tuple[_Place, ...] = tuple((endpoint.path + path, port) for path, port in PLACES)
+        if endpoint.path.endswith("/metrics"):
+            self._places = ((endpoint.path, None),)
+        self._found: _Place | None = None
+        self._searched = 0
+
+    def read(self, t_ns: int) -> tuple[str, Scrape]:
+        """The page, and what it says.
+
+        Raises:
+            UnansweredError, UserError: There is none; the message says why.
+        """
+        self.endpoint.start()
+        if self._found:
+            try:
+                return self._at(self._found, t_ns)
+            except (NotHereError, UserError):
+                # Another server may have taken its place.
+                self._found, self._searched = None, 0
+                raise
+        places = self._places if self._searched % SEARCH_EVERY == 0 else self._places[:1]
+        first: Exception | None = None
+        for place in places:
+            try:
+                found = self._at(place, t_ns)
+            except (UnansweredError, UserError) as error:
+                first = first or error
+                if not isinstance(error, NotHereError | UserError):
+                    break
+            else:
+                self._found = place
+                return found
+        self._searched += isinstance(first, NotHereError | UserError)
+        raise first or AssertionError
+
+    def _at(self, place: _Place, t_ns: int) -> tuple[str, Scrape]:
+        page = self.endpoint.get(*place)
+        # The format ends every line; a number that was cut off is another number.
+        if not page.endswith("\n"):
+            raise NotHereError("the server's answer is no whole page of metrics")
+        return page, scrape.read(page, t_ns, self._chosen)
