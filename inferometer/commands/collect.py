@@ -40,7 +40,9 @@ def run(  # noqa: PLR0913 - one parameter an option
     ```
     """
     configuration = import_extra("collector.config", "collector")
-    service = import_extra("collector.service", "collector")
+    service, identity, nvml = (
+        import_extra(f"collector.{name}", "collector") for name in ("service", "identity", "sources.nvml")
+    )
     if compat not in {None, "dcgm"}:
         raise UserError(f"--compat {compat}: the only one is dcgm")
     flags = {
@@ -52,7 +54,10 @@ def run(  # noqa: PLR0913 - one parameter an option
     def options() -> object:
         return configuration.load_options(flags, os.environ, config)
 
-    collecting = service.Service(options(), lambda sentence: typer.echo(sentence, err=True))
+    told = options()
+    collecting = service.Service(
+        told, lambda sentence: typer.echo(sentence, err=True), gpus=nvml.gpus(), engine=identity.identify(told)
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: collecting.stop())
 
