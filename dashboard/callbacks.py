@@ -110,11 +110,14 @@ def _traces(app: Dash, library: Library) -> None:
         Output(ids.TRACE, "data"),
         Output(ids.TRACE, "value"),
         Input(ids.TRACES, "data"),
-        Input(ids.trace_button(ALL), "n_clicks"),
+        Input(ids.trace_button(ALL), "n_clicks_timestamp"),
+        State(ids.trace_button(ALL), "id"),
         State(ids.TRACE, "value"),
     )
-    def choose(found: dict[str, Any] | None, clicks: list[int | None], now: str | None) -> tuple[Any, Any]:
-        return show.trace_choice(library, found, ctx.triggered_id if any(clicks) else None, now)
+    def choose(
+        found: dict[str, Any] | None, clicks: list[int | None], buttons: list[dict[str, str]], now: str | None
+    ) -> tuple[list[str], str | None]:
+        return show.trace_choice(library, found, clicks, buttons, now, clicked=ids.is_click(ctx.triggered))
 
 
 def _time_axis(app: Dash) -> None:

@@ -3,6 +3,7 @@
 A function takes the name of one thing, or dash's ``ALL`` or ``MATCH`` for each of them.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 ADDRESS = "address"
@@ -59,3 +60,8 @@ def trace_row(name: Name) -> dict[str, Name]:
 def trace_button(name: Name) -> dict[str, Name]:
     """What opens a trace of the list."""
     return {"type": "trace-button", "name": name}
+
+
+def is_click(triggered: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a click caused a callback; a button that has only just appeared causes one, too, and was not clicked."""
+    return any("trace-button" in cause["prop_id"] and (cause["value"] or 0) > 0 for cause in triggered)

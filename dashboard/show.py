@@ -113,17 +113,26 @@ def trace_list(found: Mapping[str, Any] | None) -> Any:  # noqa: ANN401 - compon
 
 
 def trace_choice(
-    library: Library, found: Mapping[str, Any] | None, trigger: object, now: str | None
+    library: Library,
+    found: Mapping[str, Any] | None,
+    clicks: Sequence[int | None],
+    buttons: Sequence[Mapping[str, str]],
+    now: str | None,
+    *,
+    clicked: bool,
 ) -> tuple[list[str], str | None]:
-    """The traces that can be chosen, and the one that is: as asked for, else as before, else the first that tells."""
+    """The traces that can be chosen, and the one that is: as just clicked, else as before, else the first that tells.
+
+    A list that is still growing asks again with every line of it, so a click that came meanwhile counts, too.
+    """
     if found is None:
         raise PreventUpdate
     names = found["names"]
-    asked = trigger.get("name") if isinstance(trigger, Mapping) else now
-    if asked in names:
-        return names, asked
+    last = max(zip(clicks, buttons, strict=True), key=lambda pair: pair[0] or 0, default=(None, {}))
+    asked = last[1].get("name") if last[0] else None
+    wanted = (asked, now) if clicked else (now, asked)
     telling = (name for name in names if _tells(library, found["source"], name))
-    return names, next(telling, next(iter(names), None))
+    return names, next((name for name in wanted if name in names), None) or next(telling, next(iter(names), None))
 
 
 def _tells(library: Library, source: str, name: str) -> bool:

@@ -24,7 +24,7 @@ PAGE = "traces"
 
 @dataclass(frozen=True)
 class _Part:
-    """One part of a device's time: a stretch of work in the colour of the SMs, else of the class it speaks for."""
+    """One part of a device's time: work and waiting in plain colours, else in that of the class it speaks for."""
 
     name: str
     seconds: float
@@ -36,7 +36,7 @@ def _parts(device: DeviceBudget) -> tuple[_Part, ...]:
     """A device's time, whole: every kind of part in a fixed order, some of them empty."""
     unexplained = device.idle_s - device.idle_launch_s - device.idle_device_s
     return (
-        _Part("kernels", device.compute_s, _plain(theme.SM)),
+        _Part("kernels", device.compute_s, _plain(theme.LINE)),
         _part("exposed communication", device.exposed_communication_s, "communication"),
         _part("exposed copy", device.exposed_copy_s, "io"),
         _part("idle, launch", device.idle_launch_s, "host_overhead"),
