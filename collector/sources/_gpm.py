@@ -80,7 +80,7 @@ class Windows:
         clock: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take the first sample.
+        """Take no sample yet.
 
         Args:
             nv: The module ``pynvml``.
@@ -89,18 +89,16 @@ class Windows:
             sleep: Waits for seconds.
         """
         self._nv, self._take, self._clock, self._sleep = nv, take, clock, sleep
-        self._start, self._end = nv.nvmlGpmSampleAlloc(), nv.nvmlGpmSampleAlloc()
+        self._samples = [nv.nvmlGpmSampleAlloc(), nv.nvmlGpmSampleAlloc()]
         self._request = nv.c_nvmlGpmMetricsGet_t()
         self._request.version = nv.NVML_GPM_METRICS_GET_VERSION
         self._request.numMetrics = len(METRICS)
         for i, metric in enumerate(METRICS):
             self._request.metrics[i].metricId = metric
         self._started_ns: int | None = None
-        with suppress(*errors(nv)):
-            self._begin()
 
     def read(self) -> dict[str, float | Absent]:
-        """What was measured since the last window; empty while this one is too short to tell.
+        """What was measured since the last window; empty at first, and while this one is too short to tell.
 
         Raises:
             GpuLost: The GPU cannot be read at all.
@@ -124,28 +122,31 @@ class Windows:
 
     def close(self) -> None:
         """Free the samples, which must happen before NVML is shut down; a second call does nothing."""
-        samples, self._start, self._end = (self._start, self._end), None, None
+        samples, self._samples = self._samples, []
+        if not _LOCK.acquire(timeout=_LOCK_S):
+            return
         for sample in samples:
-            if sample is not None:
-                with _LOCK, suppress(*errors(self._nv)):
-                    self._nv.nvmlGpmSampleFree(sample)
+            with suppress(*errors(self._nv)):
+                self._nv.nvmlGpmSampleFree(sample)
+        _LOCK.release()
 
     def _begin(self) -> dict[str, float | Absent]:
-        self._take(self._start)
+        self._take(self._samples[0])
         self._started_ns = self._clock()
         return {}
 
     def _finish(self) -> dict[str, float | Absent]:
-        self._take(self._end)
+        self._take(self._samples[1])
         ended_ns = self._clock()
-        self._request.sample1, self._request.sample2 = self._start, self._end
+        self._request.sample1, self._request.sample2 = self._samples
         self._nv.nvmlGpmMetricsGet(self._request)
         found = {self._request.metrics[i].metricId: self._request.metrics[i] for i in range(len(METRICS))}
         proof = found[_PROOF]
         if proof.nvmlReturn == 0 and not math.isfinite(proof.value):
             # The sample is not kept: the next window then starts at the last refresh that was seen.
             return dict.fromkeys(QUANTITIES, EMPTY)
-        self._start, self._end, self._started_ns = self._end, self._start, ended_ns
+        self._samples.reverse()
+        self._started_ns = ended_ns
         return {quantity: _value(found[metric], factor) for metric, (quantity, factor) in METRICS.items()}
 
 

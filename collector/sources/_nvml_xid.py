@@ -85,7 +85,7 @@ class XidWatch:
     def _register(self, handles: Mapping[int, object]) -> object | None:
         nv = self._nv
         try:
-            events = nv.nvmlEventSetCreate()
+            events: object = nv.nvmlEventSetCreate()
         except errors(nv) as error:
             self.absent = dict.fromkeys(handles, absent(code_of(error), error))
             return None
