@@ -1,6 +1,5 @@
 """Every panel, for every kind of analysis it may meet: what is missing is said, nothing is drawn as zero."""
 
-
 import json
 from dataclasses import replace
 from itertools import pairwise
