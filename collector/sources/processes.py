@@ -90,7 +90,7 @@ class Processes:
             values = figures(task, "process")
             if values is None:
                 del self._tasks[pid]
-                self._due = True
+                self._count, self._due = float(len(self._tasks)), True
                 yield _event(t_ns, "process_ended", pid, task)
             else:
                 yield Sample(t_ns=t_ns, source="processes", subject=task.subject, values=values)
