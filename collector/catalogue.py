@@ -403,8 +403,18 @@ _HOST = (
     _host("cgroup_cpu_limit_cores", "cores", "Cores' worth of CPU time allowed.", "cgroup v2, the tightest cpu.max"),
     _host("cgroup_cpu_seconds_total", "s", "CPU time used by the cgroup.", "cgroup v2 cpu.stat, usage_usec"),
     _host("cgroup_cpu_periods_total", "periods", "Periods in which the CPU limit applied.", "cpu.stat, nr_periods"),
-    _host("cgroup_cpu_throttled_periods_total", "periods", "Those in which it was hit.", "cpu.stat, nr_throttled"),
-    _host("cgroup_cpu_throttled_seconds_total", "s", "Time it held tasks back.", "cpu.stat, throttled_usec"),
+    _host(
+        "cgroup_cpu_throttled_periods_total",
+        "periods",
+        "Periods in which the CPU limit was hit.",
+        "cpu.stat, nr_throttled",
+    ),
+    _host(
+        "cgroup_cpu_throttled_seconds_total",
+        "s",
+        "Time for which the CPU limit held tasks back.",
+        "cpu.stat, throttled_usec",
+    ),
     _host("cgroup_memory_limit_bytes", "bytes", "Memory allowed.", "cgroup v2, the tightest memory.max"),
     _host("cgroup_memory_bytes", "bytes", "Memory charged against the limit, caches too.", "memory.current"),
     _host("cgroup_oom_kills_total", "processes", "Processes killed for want of memory.", "memory.events, oom_kill"),
@@ -414,12 +424,24 @@ _HOST = (
     _host("process_resident_bytes", "bytes", "Resident memory of the process.", "/proc/<pid>/stat, rss"),
     _host("process_threads", "threads", "Threads of the process.", "/proc/<pid>/stat, num_threads"),
     _host("process_voluntary_switches_total", "switches", "Times its main thread waited.", "/proc/<pid>/status"),
-    _host("process_involuntary_switches_total", "switches", "Times its main thread was put off.", "/proc/<pid>/status"),
+    _host(
+        "process_involuntary_switches_total",
+        "switches",
+        "Times its main thread was put off for another.",
+        "/proc/<pid>/status",
+    ),
     _host("process_cpu_wait_seconds_total", "s", "Time its main thread waited for a core.", "/proc/<pid>/schedstat"),
     _host("thread_cpu_seconds_total", "s", "CPU time of the thread.", "/proc/<pid>/task/<tid>/stat"),
     _host("thread_voluntary_switches_total", "switches", "Times the thread waited.", "/proc/<pid>/task/<tid>/status"),
-    _host("thread_involuntary_switches_total", "switches", "Times it was put off.", "/proc/<pid>/task/<tid>/status"),
-    _host("thread_cpu_wait_seconds_total", "s", "Time it waited for a core.", "/proc/<pid>/task/<tid>/schedstat"),
+    _host(
+        "thread_involuntary_switches_total",
+        "switches",
+        "Times the thread was put off for another.",
+        "/proc/<pid>/task/<tid>/status",
+    ),
+    _host(
+        "thread_cpu_wait_seconds_total", "s", "Time the thread waited for a core.", "/proc/<pid>/task/<tid>/schedstat"
+    ),
 )
 
 #: Every quantity by its name.
