@@ -213,6 +213,11 @@ def test_an_unknown_gpu_is_held_against_what_gpus_reach() -> None:
     assert 0.4 / DEFAULT_REACH == pytest.approx(found.mean("memory_roof_ratio", found.observed_s))
 
 
+@pytest.mark.parametrize("other", ["NVIDIA GH200 480GB", "NVIDIA GB200", "NVIDIA H20", "Tesla T4", ""])
+def test_a_gpu_is_not_known_by_a_likeness_of_names(other: str) -> None:
+    assert hardware(other) is None
+
+
 @pytest.mark.parametrize(("tensor", "dram"), [(NAN, 0.9), (0.9, NAN), (NAN, NAN), (0.0, 0.0)])
 def test_a_counter_that_shows_nothing_is_no_evidence_of_a_roof(tensor: float, dram: float) -> None:
     assert {"busy_other": 10.0} == parts(evidence(run(busy_gpu(tensor=tensor, dram=dram), serving())))
@@ -299,6 +304,14 @@ def test_the_server_is_empty_only_while_all_engines_are() -> None:
     )
 
     assert {"idle_no_demand": 6.0, "idle_starved": 4.0} == parts(evidence(data))
+
+
+def test_an_engine_that_fell_silent_may_be_busy() -> None:
+    data = run(idle_gpu(), serving(requests_running=0.0), serving(4, subject="engine:1", requests_running=0.0))
+
+    found = evidence(data, 0, 5, 10)
+
+    assert [{"idle_no_demand": 5.0}, {"idle_unknown": 5.0}] == [parts(found, 0), parts(found, 1)]
 
 
 def test_engines_that_are_scraped_in_turns_are_added_up() -> None:
