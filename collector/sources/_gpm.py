@@ -9,8 +9,8 @@ lock for all.
 import math
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +23,7 @@ _PATIENCE_NS = 10_000_000
 
 _MIB = 1048576
 _PROOF = 10
+_PAIR = 2
 
 #: Metric id → quantity and its factor: percent to ratio, MiB/s to bytes/s.
 METRICS = {
@@ -44,6 +45,7 @@ METRICS = {
     13: ("fp16_active_ratio", 0.01),
 }
 QUANTITIES = tuple(quantity for quantity, _ in METRICS.values())
+_PROOF_PLACE = list(METRICS).index(_PROOF)
 
 EMPTY = Absent("GPM window held no counter update")
 PRE_HOPPER = Absent("pre-Hopper GPU: GPM needs Hopper or newer; DCGM profiling metrics would be needed")
@@ -56,6 +58,20 @@ _LOCK = threading.Lock()
 _LOCK_S = 1.0
 
 
+class _Busy(Exception):  # noqa: N818 - a state, not an error
+    """Another thread is in GPM, and does not come back."""
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    if not _LOCK.acquire(timeout=_LOCK_S):
+        raise _Busy
+    try:
+        yield
+    finally:
+        _LOCK.release()
+
+
 def unsupported(nv: ModuleType, handle: object) -> Absent | None:
     """Why a GPU has no GPM; None if it has.
 
@@ -64,7 +80,10 @@ def unsupported(nv: ModuleType, handle: object) -> Absent | None:
         Unavailable: NVML cannot.
     """
     try:
-        return None if nv.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice else PRE_HOPPER
+        with _alone():
+            return None if nv.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice else PRE_HOPPER
+    except _Busy:
+        return _BUSY
     except errors(nv) as error:
         code = code_of(error)
         return PRE_HOPPER if code in LASTING - {Code.FUNCTION_NOT_FOUND} else absent(code, error)
@@ -80,7 +99,7 @@ class Windows:
         clock: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take no sample yet.
+        """Ask for nothing yet.
 
         Args:
             nv: The module ``pynvml``.
@@ -89,12 +108,14 @@ class Windows:
             sleep: Waits for seconds.
         """
         self._nv, self._take, self._clock, self._sleep = nv, take, clock, sleep
-        self._samples = [nv.nvmlGpmSampleAlloc(), nv.nvmlGpmSampleAlloc()]
+        self._samples: list[Any] = []
         self._request = nv.c_nvmlGpmMetricsGet_t()
         self._request.version = nv.NVML_GPM_METRICS_GET_VERSION
         self._request.numMetrics = len(METRICS)
-        for i, metric in enumerate(METRICS):
-            self._request.metrics[i].metricId = metric
+        # Views of the request, made once: the binding's structs are slow to reach into.
+        self._metrics = [self._request.metrics[i] for i in range(len(METRICS))]
+        for metric, number in zip(self._metrics, METRICS, strict=True):
+            metric.metricId = number
         self._started_ns: int | None = None
 
     def read(self) -> dict[str, float | Absent]:
@@ -110,27 +131,26 @@ class Windows:
                 return {}
             if short_ns > 0:
                 self._sleep(short_ns / 1e9)
-        if not _LOCK.acquire(timeout=_LOCK_S):
-            return dict.fromkeys(QUANTITIES, _BUSY)
         try:
-            return self._begin() if self._started_ns is None else self._finish()
+            with _alone():
+                return self._begin() if self._started_ns is None else self._finish()
+        except _Busy:
+            return dict.fromkeys(QUANTITIES, _BUSY)
         except errors(self._nv) as error:
             self._started_ns = None
             return dict.fromkeys(QUANTITIES, absent(code_of(error), error))
-        finally:
-            _LOCK.release()
 
     def close(self) -> None:
         """Free the samples, which must happen before NVML is shut down; a second call does nothing."""
-        samples, self._samples = self._samples, []
-        if not _LOCK.acquire(timeout=_LOCK_S):
-            return
-        for sample in samples:
-            with suppress(*errors(self._nv)):
-                self._nv.nvmlGpmSampleFree(sample)
-        _LOCK.release()
+        samples, self._samples, self._started_ns = self._samples, [], None
+        with suppress(_Busy), _alone():
+            for sample in samples:
+                with suppress(*errors(self._nv)):
+                    self._nv.nvmlGpmSampleFree(sample)
 
     def _begin(self) -> dict[str, float | Absent]:
+        while len(self._samples) < _PAIR:
+            self._samples.append(self._nv.nvmlGpmSampleAlloc())
         self._take(self._samples[0])
         self._started_ns = self._clock()
         return {}
@@ -140,14 +160,14 @@ class Windows:
         ended_ns = self._clock()
         self._request.sample1, self._request.sample2 = self._samples
         self._nv.nvmlGpmMetricsGet(self._request)
-        found = {self._request.metrics[i].metricId: self._request.metrics[i] for i in range(len(METRICS))}
-        proof = found[_PROOF]
+        proof = self._metrics[_PROOF_PLACE]
         if proof.nvmlReturn == 0 and not math.isfinite(proof.value):
             # The sample is not kept: the next window then starts at the last refresh that was seen.
             return dict.fromkeys(QUANTITIES, EMPTY)
         self._samples.reverse()
         self._started_ns = ended_ns
-        return {quantity: _value(found[metric], factor) for metric, (quantity, factor) in METRICS.items()}
+        asked = zip(self._metrics, METRICS.values(), strict=True)
+        return {quantity: _value(metric, factor) for metric, (quantity, factor) in asked}
 
 
 def ratio(percent: float) -> float | Absent:

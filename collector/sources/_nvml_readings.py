@@ -62,8 +62,9 @@ def _fields(*fields: tuple[int, str, float]) -> Reading:
 def _field(nv: ModuleType, answer: Any, scale: float) -> Value:  # noqa: ANN401 - a struct of a binding without types
     if answer.nvmlReturn != 0:
         return absent(answer.nvmlReturn)
-    member = {nv.NVML_VALUE_TYPE_DOUBLE: "dVal", nv.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal"}.get(answer.valueType)
-    number: float = getattr(answer.value, member or "ullVal")
+    # Every field that is asked for here is one of these two.
+    is_short = answer.valueType == nv.NVML_VALUE_TYPE_UNSIGNED_INT
+    number: int = answer.value.uiVal if is_short else answer.value.ullVal
     return number * scale
 
 

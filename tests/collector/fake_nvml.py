@@ -101,7 +101,7 @@ class FakeNvml(ModuleType):
         self._lost: dict[int, tuple[int, int]] = {}
         self._hanging: dict[str, threading.Event] = {}
         self._samples: dict[int, tuple[int, int]] = {}
-        self._gpm_calls = threading.Lock()
+        self._gpm_calls = 0
         self._energy_start = 0
         self._events: queue.Queue[Any] = queue.Queue()
         self._registered: set[int] = set()
@@ -159,6 +159,10 @@ class FakeNvml(ModuleType):
         began = time.perf_counter()
         keys = _keys(name, args)
         self.calls.update({name, *keys})
+        is_gpm = name.startswith("nvmlGpm")
+        self._gpm_calls += is_gpm
+        if self._gpm_calls > 1:
+            self.faults.append("two GPM calls at once crash some drivers")
         if name in self._hanging:
             self._hanging[name].wait()
         gpu = self._gpu(name, args)
@@ -174,6 +178,7 @@ class FakeNvml(ModuleType):
             return _PLAYED[name](self, *args) if name in _PLAYED else self._replay(keys[-1])
         finally:
             self._spend(name, keys, began)
+            self._gpm_calls -= is_gpm
 
     def _gpu(self, name: str, args: tuple[Any, ...]) -> int | None:
         if name == "nvmlDeviceGetHandleByIndex":
@@ -330,12 +335,10 @@ class FakeNvml(ModuleType):
     def _gpm_sample(self, _handle: Any, *args: Any) -> Any:
         if not self.gpm:
             raise REAL.NVMLError(REAL.NVML_ERROR_NOT_SUPPORTED)
-        self._alone()
         self._samples[_address(args[-1])] = (self._clock(), self._epoch())
         return args[-1]
 
     def _gpm_metrics(self, request: Any) -> Any:
-        self._alone()
         assert request.version == REAL.NVML_GPM_METRICS_GET_VERSION
         (start_ns, start), (end_ns, end) = (
             self._samples[_address(sample)] for sample in (request.sample1, request.sample2)
@@ -351,14 +354,6 @@ class FakeNvml(ModuleType):
             else:
                 metric.value = math.nan if metric.metricId == REAL.NVML_GPM_METRIC_DRAM_BW_UTIL else 0.0
         return request
-
-    def _alone(self) -> None:
-        """Two GPM calls at once crash some drivers."""
-        if not self._gpm_calls.acquire(blocking=False):
-            self.faults.append("two GPM calls at once")
-            return
-        time.sleep(0)
-        self._gpm_calls.release()
 
     # ----------------------------------------------------------------------------------------------------- events
 
