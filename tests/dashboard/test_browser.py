@@ -83,7 +83,7 @@ def _page(browser: Browser) -> Iterator[Page]:
         expect.set_options(timeout=_PATIENCE_MS)
         trouble.watch(page)
         yield page
-    assert trouble.found == []
+        assert trouble.found == []
 
 
 @pytest.fixture(name="served", scope="module")
