@@ -44,8 +44,9 @@ class Pages:
             try:
                 return self._at(self._found, t_ns)
             except (NotHereError, UserError):
-                # Another server may have taken its place.
-                self._found, self._searched = None, 0
+                # Another server may have taken its place; where the page was is still asked first.
+                others = [place for place in self._places if place != self._found]
+                self._places, self._found, self._searched = (self._found, *others), None, 0
                 raise
         places = self._places if self._searched % SEARCH_EVERY == 0 else self._places[:1]
         first: Exception | None = None

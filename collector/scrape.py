@@ -72,7 +72,8 @@ def read(text: str, t_ns: int, chosen: tuple[str, Plugin] | None = None) -> Scra
         families = page.families(wanted)
     except MalformedError as error:
         raise UserError(f"these metrics are malformed ({error}); check the address of the server") from error
-    if not families.keys() - {_STARTED}:
+    # Every Python server shows the families of its process.
+    if all(family.startswith("process_") for family in families):
         raise UserError(f"the page shows none of the metrics of {name}; check the address of the server")
     started = families.get(_STARTED, Family("")).values[""]
     return Scrape(
