@@ -91,7 +91,8 @@ class Unit:
             Unavailable: NVML cannot.
         """
         own = self._take(self._fast)
-        if all(isinstance(value, Absent) and value.reason == UNKNOWN for value in own.values()):
+        # One call may fail so for reasons of its own; where all do, the GPU is gone.
+        if len(self._fast) > 1 and all(value == Absent(UNKNOWN) for value in own.values()):
             raise GpuLost(f"GPU is lost: {UNKNOWN}")
         own |= self._gpm()
         found: Found = {self.subject: own}

@@ -779,6 +779,17 @@ def test_mig_instances_have_subjects_of_their_own(bench: Callable[..., Bench]) -
     assert "not offered" in reason(samples["gpu:1"].values["gpu_utilization_ratio"])
 
 
+def test_an_instance_that_is_not_understood_is_no_lost_gpu(bench: Callable[..., Bench]) -> None:
+    machine = bench(mig={0: (1,)})
+    machine.fake.fail("nvmlDeviceGetMemoryInfo", REAL.NVML_ERROR_UNKNOWN)
+
+    samples, events = machine.read()
+
+    assert [] == events
+    assert "Unknown Error" in reason(samples["gpu:0/mig:1"].values["memory_used_bytes"])
+    assert isinstance(samples["gpu:0"].values["power_watts"], float)
+
+
 def test_a_new_mig_layout_is_an_event(bench: Callable[..., Bench]) -> None:
     machine = bench(mig={0: (1, 2)})
     machine.read()
