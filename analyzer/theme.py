@@ -182,7 +182,7 @@ def gpu_name(name: str) -> str:
 
 def reference_name(reference: Analysis) -> str:
     """What the dotted outline is called: ``reference: vLLM 0.23.0 on H200``."""
-    engine = (reference.source.engine or reference.source.name).replace("vllm", "vLLM")
+    engine = (reference.source.engine or "").replace("vllm", "vLLM") or reference.source.name
     gpus = [gpu_name(name) for name in reference.source.gpus]
     where = f" on {len(gpus)} × {gpus[0]}" if len(gpus) > 1 else f" on {gpus[0]}" if gpus else ""
     return f"reference: {engine}{where}"

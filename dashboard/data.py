@@ -162,7 +162,10 @@ def _entries(paths: Iterable[Path]) -> tuple[Entry, ...]:
 def _version(path: Path) -> str:
     if path.is_dir():
         return "-".join(map(str, store.version(path)))
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError:
+        return "gone"
     return f"{stat.st_mtime_ns}-{stat.st_size}"
 
 

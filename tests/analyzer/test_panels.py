@@ -271,3 +271,22 @@ def test_gaps_in_time_are_broken() -> None:
 def test_every_class_has_a_marker() -> None:
     for name, known in BOTTLENECKS.items():
         assert theme.fill(name)["color"] == known.colour
+
+
+def test_a_logarithmic_axis_is_marked_in_words_and_not_too_often() -> None:
+    for low, high in ((0.004, 0.006), (0.02, 0.9), (0.001, 40.0), (1e-6, 1e3)):
+        axis = theme.decades([low, high], lambda value: f"{value:g} s")
+        start, end = (10**edge for edge in axis["range"])
+        inside = [mark for mark in axis["tickvals"] if start <= mark <= end]
+        assert start < low < high < end
+        assert 1 <= len(inside) <= 10
+        assert len(axis["ticktext"]) == len(axis["tickvals"])
+    assert theme.decades([0.0], str) == {"type": "log"}
+
+
+def test_the_reference_is_named_with_its_engine_and_hardware() -> None:
+    source = builders.run_analysis().source
+    several = replace(source, gpus=("NVIDIA H200",) * 4)
+    nameless = replace(source, engine=None, gpus=())
+    assert theme.reference_name(builders.run_analysis(source=several)) == "reference: vLLM 0.23.0 on 4 × H200"
+    assert theme.reference_name(builders.run_analysis(source=nameless)) == "reference: vllm_h200"

@@ -141,6 +141,17 @@ def test_a_trace_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
         library.trace("a", "../run.json")
 
 
+def test_a_trace_that_went_away_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"schemaVersion": 1, "traceEvents": []}')
+    library = Library([path])
+    before = library.version("a.json")
+    path.unlink()
+    assert library.version("a.json") != before
+    with pytest.raises(UserError, match=r"a\.json"):
+        library.shown("a.json")
+
+
 def test_a_long_run_is_cut_into_longer_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "_MOST_WINDOWS", 2)
     analysis = Library([runs.finished(tmp_path / "a", 40)]).shown("a").view.analysis
