@@ -116,6 +116,9 @@ class XidWatch:
 
     def _note(self, data: Any) -> None:  # noqa: ANN401 - a struct of a binding without types
         index = self._indexes.get(_address(data.device))
+        if index is None:
+            with suppress(*errors(self._nv)):
+                index = self._nv.nvmlDeviceGetIndex(data.device)
         detail: dict[str, str | int | float | bool | None] = {"gpu": index, "advice": _CLASSES.get(data.eventData)}
         if data.gpuInstanceId != _NO_INSTANCE:
             detail["mig"] = data.gpuInstanceId

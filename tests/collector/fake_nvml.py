@@ -7,6 +7,7 @@ played, and can be made to fail, to hang, to cost what it cost, or to speak for 
 
 import ctypes
 import gzip
+import inspect
 import json
 import math
 import queue
@@ -135,12 +136,15 @@ class FakeNvml(ModuleType):
         """The energy counter begins again at zero, as when the GPU is reset."""
         self._energy_start = self._epoch()
 
-    def xid(self, gpu: int, code: int, instance: int = _NO_INSTANCE) -> None:
-        """The driver reports an error; returns when whoever waits for it has taken it."""
+    def xid(self, gpu: int, code: int, instance: int = _NO_INSTANCE, alias: int = 0) -> None:
+        """The driver reports an error; returns when whoever waits for it has taken it.
+
+        With an alias, it names the GPU by another handle than it gave out.
+        """
         assert gpu in self._registered, "nobody waits for errors of this GPU"
         self._events.put(
             REAL.c_nvmlEventData_t(
-                device=_handle(gpu),
+                device=_handle(gpu, alias or None),
                 eventType=REAL.nvmlEventTypeXidCriticalError,
                 eventData=code,
                 gpuInstanceId=instance,
@@ -157,6 +161,7 @@ class FakeNvml(ModuleType):
 
     def _call(self, name: str, *args: Any) -> Any:
         began = time.perf_counter()
+        _check(name, len(args))
         keys = _keys(name, args)
         self.calls.update({name, *keys})
         is_gpm = name.startswith("nvmlGpm")
@@ -404,6 +409,12 @@ _PLAYED: dict[str, Callable[..., Any]] = {
     "nvmlEventSetWait_v2": FakeNvml._wait,
     "nvmlEventSetFree": lambda _fake, _events: None,
 }
+
+
+@cache
+def _check(name: str, arguments: int) -> None:
+    """Raise TypeError where the real binding would."""
+    inspect.signature(getattr(REAL, name)).bind(*range(arguments))
 
 
 def _keys(name: str, args: tuple[Any, ...]) -> list[str]:

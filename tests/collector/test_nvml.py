@@ -849,6 +849,18 @@ def test_an_xid_error_is_an_event_and_counts(bench: Callable[..., Bench]) -> Non
     assert [] == machine.tick()[1]
 
 
+def test_a_gpu_is_known_by_another_handle_too(bench: Callable[..., Bench]) -> None:
+    machine = bench(gpus=2)
+    machine.open()
+    machine.fake.xid(1, 63, alias=5)
+    machine.fake.fail("nvmlDeviceGetIndex", REAL.NVML_ERROR_GPU_IS_LOST)
+    machine.fake.xid(1, 79, alias=5)
+
+    _, events = machine.tick()
+
+    assert [1, None] == [event.detail["gpu"] for event in events]
+
+
 def test_the_count_of_xid_errors_outlives_a_lost_gpu(bench: Callable[..., Bench]) -> None:
     machine = bench(gpus=2)
     machine.open()
@@ -915,6 +927,8 @@ def test_the_fake_knows_no_call_that_the_binding_lacks() -> None:
     assert fake.NVMLError is REAL.NVMLError
     with pytest.raises(AttributeError):
         fake.nvmlDeviceGetMood(None)
+    with pytest.raises(TypeError):
+        fake.nvmlDeviceGetPowerUsage()
 
 
 @pytest.mark.parametrize("cost", ["spin", "sleep"])
