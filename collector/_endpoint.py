@@ -21,6 +21,7 @@ CONNECT_S = 1.0
 TOTAL_S = 2.0
 LARGEST = 16_000_000
 _CHUNK = 1 << 18
+_TOO_LARGE = f"the server's answer is larger than {LARGEST:,} bytes; check its labels"
 _HEADERS = {"User-Agent": "inferometer", "Accept": "text/plain;version=0.0.4, */*;q=0.1", "Accept-Encoding": "identity"}
 #: Both gzip's and zlib's headers are understood.
 _ANY_HEADER = zlib.MAX_WBITS + 32
@@ -178,11 +179,13 @@ def _body(response: http.client.HTTPResponse) -> bytes:
     unpacker = None if encoding in {"identity", ""} else zlib.decompressobj(_ANY_HEADER)
     body = bytearray()
     received = 0
+    if response.length and response.length > LARGEST:
+        raise UnansweredError(_TOO_LARGE)
     while chunk := response.read(_CHUNK):
         received += len(chunk)
         body += unpacker.decompress(chunk, LARGEST + 1 - len(body)) if unpacker else chunk
         if max(received, len(body)) > LARGEST:
-            raise UnansweredError(f"the server's answer is larger than {LARGEST:,} bytes; check its labels")
+            raise UnansweredError(_TOO_LARGE)
     # A length that was announced and not reached, or a packed answer without its end.
     if response.length or (unpacker and not unpacker.eof):
         raise http.client.IncompleteRead(b"")
