@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analyzer.schema import Budget, Evidence, GpuUse, Int64, RunData, UseWindow
-from analyzer.windows import captures, mean_between, mean_of, or_none, outside, sections, subjects
+from analyzer.windows import captures, gpus, mean_between, mean_of, or_none, outside, sections
 from collector.catalogue import CATALOGUE
 
 #: What is shown, in this order; clock event flags become the share of readings that had them.
@@ -25,15 +25,15 @@ def run_budget(data: RunData, evidence: Evidence, start: Int64, end: Int64) -> B
     """Where a run's time went, and every GPU's means; profiler captures are left out of both."""
     idle = sum(float(values.sum()) for name, values in evidence.parts.items() if name.startswith("idle"))
     span = float(evidence.observed_s.sum())
-    gpus = {subject: _outside_captures(frame, data) for subject, frame in subjects(data, "nvml").items()}
+    read = {subject: _outside_captures(frame, data) for subject, frame in gpus(data).items()}
     names, start, end = sections(data, start, end)
     every = tuple(
         UseWindow(name=name, start_s=int(low) / 1e9, end_s=int(high) / 1e9, means=means)
-        for name, low, high, means in zip(names, start, end, _means(list(gpus.values()), start, end), strict=True)
+        for name, low, high, means in zip(names, start, end, _means(list(read.values()), start, end), strict=True)
     )[1:]
     uses = [
         GpuUse(device=_device(subject, place), means=_means([frame], start[:1], end[:1])[0])
-        for place, (subject, frame) in enumerate(gpus.items())
+        for place, (subject, frame) in enumerate(read.items())
     ]
     phases = len(data.phases)
     return Budget(

@@ -129,6 +129,11 @@ def subjects(data: RunData, source: str) -> dict[str, pd.DataFrame]:
     return {str(name): part for name, part in frame.groupby("subject", sort=True)} if frame is not None else {}
 
 
+def gpus(data: RunData) -> dict[str, pd.DataFrame]:
+    """The samples of each GPU or MIG instance; the processes on it are subjects of their own, below it."""
+    return {name: frame for name, frame in subjects(data, "nvml").items() if "/pid:" not in name}
+
+
 def series(data: RunData, source: str, quantity: str) -> dict[str, tuple[Int64, Float64]]:
     """A quantity's readings by subject: (t_ns, values), both of shape (n,); absent readings are left out."""
     return {

@@ -351,6 +351,7 @@ _OWN = (
     Quantity("source_failures_total", "counter", "1", "Readings of a source that failed.", "counted"),
     Quantity("source_missed_ticks_total", "counter", "1", "Ticks that passed while a source was read.", "counted"),
     Quantity("source_read_seconds_total", "counter", "s", "Time spent reading a source.", "counted"),
+    Quantity("source_cpu_seconds_total", "counter", "s", "CPU time spent reading a source.", "its thread's CPU clock"),
 )
 
 

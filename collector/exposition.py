@@ -1,13 +1,13 @@
 """What was read last, as Prometheus metrics by Prometheus' rules.
 
 Prefix ``inferometer_``, base units in the name, counters end in ``_total``, ratios run from 0 to 1. A subject such as
-``gpu:0/mig:3`` becomes labels ``gpu="0", mig="3"``. A value that is absent, or was not renewed for a while, is not
-exported: a scrape never sees a stale number.
+``gpu:0/mig:3`` becomes labels ``gpu="0", mig="3"``. A value that is absent is not exported, nor is a subject that has
+not been read for a while: a scrape never sees a stale number.
 """
 
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
@@ -59,7 +59,10 @@ class Exposition(Collector):
         with self._lock:
             for record in records:
                 if isinstance(record, Sample):
-                    self._samples[record.source, record.subject] = record
+                    # A reading leaves out what is not due; what was read before still stands.
+                    before = self._samples.get((record.source, record.subject), record)
+                    merged = replace(record, values={**before.values, **record.values})
+                    self._samples[record.source, record.subject] = merged
                 elif isinstance(record, Histogram):
                     self._histograms[record.subject, record.quantity] = record
             fresh = self._fresh

@@ -14,6 +14,8 @@ class Clock:
 
     now_ns: Callable[[], int] = time.time_ns
     monotonic: Callable[[], float] = time.monotonic
+    #: CPU time of the thread that asks, seconds.
+    thread_cpu: Callable[[], float] = time.thread_time
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Health:
     failures: int = 0
     missed_ticks: int = 0
     read_s: float = 0.0
+    cpu_s: float = 0.0
     #: Monotonic instant at which the reading under way began.
     began: float | None = None
 

@@ -91,5 +91,6 @@ def own_samples(t_ns: int, usage: Usage, health: Mapping[str, Health], lost_reco
                 "source_failures_total": state.failures,
                 "source_missed_ticks_total": state.missed_ticks,
                 "source_read_seconds_total": state.read_s,
+                "source_cpu_seconds_total": state.cpu_s,
             },
         )

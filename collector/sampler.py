@@ -46,7 +46,7 @@ class Runner:
         if self._source is None and self.clock.monotonic() < self._retry_at:
             return []
         was = (self.health.success, self.health.reason)
-        self.health.began = self.clock.monotonic()
+        self.health.began, cpu_s = self.clock.monotonic(), self.clock.thread_cpu()
         t_ns = self.clock.now_ns()
         try:
             records = self._records(t_ns)
@@ -60,6 +60,7 @@ class Runner:
             self.health.readings += 1
             self.health.success, self.health.reason, self.health.last_success_ns = True, "", t_ns
         self.health.read_s += self.clock.monotonic() - self.health.began
+        self.health.cpu_s += self.clock.thread_cpu() - cpu_s
         self.health.began = None
         if was != (self.health.success, self.health.reason):
             kind = "source_up" if self.health.success else "source_down"

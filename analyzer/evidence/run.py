@@ -17,13 +17,13 @@ from analyzer.windows import (
     bucket_increase,
     captures,
     empty_ratio,
+    gpus,
     increase,
     mean_between,
     mean_in,
     mean_of,
     outside,
     series,
-    subjects,
     window_of,
 )
 
@@ -47,7 +47,7 @@ _SHOWN = (
 def run_evidence(data: RunData, hardware: Hardware | None, start: Int64, end: Int64) -> Evidence:
     """The evidence of a run over the given windows, shape (n,) each; captures are left out."""
     count = len(start)
-    readings = [_Gpu(frame, data, start, end) for frame in subjects(data, "nvml").values()]
+    readings = [_Gpu(frame, data, start, end) for frame in gpus(data).values()]
     signals: dict[str, Float64] = {}
     missing: dict[str, str] = {}
     reach = (hardware.tensor_active_reach, hardware.dram_active_reach) if hardware else (DEFAULT_REACH,) * 2

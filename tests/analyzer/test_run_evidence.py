@@ -407,3 +407,11 @@ def test_samples_of_another_source_change_nothing() -> None:
     crowded = replace(data, samples=dict(data.samples) | {"host": data.samples["nvml"]})
 
     assert parts(evidence(data)) == parts(evidence(crowded))
+
+
+def test_a_process_on_a_gpu_is_no_second_gpu() -> None:
+    # GIVEN one GPU, and a process on it that has samples of its own
+    alone = busy_gpu(tensor=0.9, dram=0.1)
+    process = alone[["t_ns"]].assign(subject="gpu:0/pid:123", process_gpu_memory_bytes=1e9)
+
+    assert parts(evidence(run(alone, process))) == parts(evidence(run(alone)))

@@ -90,6 +90,13 @@ def test_an_absent_value_is_not_exported() -> None:
     assert "inferometer_dram_active_ratio" not in text
 
 
+def test_what_is_read_seldom_stays_between_its_readings() -> None:
+    text = page(exposition(sample(energy_joules_total=7.0, power_watts=1.0), sample(power_watts=2.0)))
+
+    assert 'inferometer_energy_joules_total{gpu="0"} 7.0' in text
+    assert 'inferometer_power_watts{gpu="0"} 2.0' in text
+
+
 def test_a_stale_value_is_not_exported() -> None:
     assert "inferometer_power_watts" not in page(exposition(sample(power_watts=700.0), now_ns=NOW_NS + 11 * 10**9))
 
