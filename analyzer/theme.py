@@ -74,7 +74,8 @@ CONFIG: dict[str, Any] = {
     "showTips": False,
     "responsive": True,
     "doubleClick": "autosize",
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    # "Reset" would lead back to where a panel was first drawn, which may be a part of the whole; "autoscale" does not.
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "resetScale2d"],
 }
 
 _AXIS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analyzer import pipeline
-from analyzer.schema import RunData, Trace
+from analyzer.columns import RunData, Trace
 from collector.errors import UserError
 from dashboard import data
 from dashboard.data import Library
