@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analyzer.schema import Cost, CostWindow, Float64, Int64, Price, RunData
+from analyzer.columns import Float64, Int64, RunData
+from analyzer.schema import Cost, CostWindow, Price
 from analyzer.windows import empty_ratio, increase, mean_between, or_none, sections, series
 
 

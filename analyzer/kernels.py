@@ -8,8 +8,9 @@ import re
 
 import numpy as np
 
+from analyzer.columns import CATEGORIES, Bool, Float64, Int32, Trace
 from analyzer.roofline import Hardware, ridge_tokens
-from analyzer.schema import CATEGORIES, Bool, Float64, Int32, Kernel, Trace
+from analyzer.schema import Kernel
 from analyzer.steps import StepColumns
 
 FAMILIES = (

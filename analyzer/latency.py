@@ -13,7 +13,8 @@ from functools import lru_cache, partial
 import numpy as np
 import pandas as pd
 
-from analyzer.schema import Float64, Int64, Latency, LatencyStats, LatencyWindow, Percentile, RunData
+from analyzer.columns import Float64, Int64, RunData
+from analyzer.schema import Latency, LatencyStats, LatencyWindow, Percentile
 from analyzer.windows import bucket_increase, increase, mean_between, or_none, sections, series
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)

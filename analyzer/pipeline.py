@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analyzer import verdict
+from analyzer.columns import RunData, Trace
 from analyzer.cost import cost, own_price, price_of
 from analyzer.evidence.run import run_evidence
 from analyzer.evidence.trace import device_times, trace_evidence
@@ -18,7 +19,7 @@ from analyzer.kernels import families, roofs, top_kernels
 from analyzer.latency import latency
 from analyzer.quality import run_quality, trace_quality
 from analyzer.roofline import hardware
-from analyzer.schema import Analysis, Budget, RunData, Source, Trace
+from analyzer.schema import Analysis, Budget, Source
 from analyzer.sources import find_sources, load
 from analyzer.steps import find_steps, summarise
 from analyzer.utilization import run_budget

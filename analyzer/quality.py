@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from analyzer.schema import Quality, RunData, Trace
+from analyzer.columns import RunData, Trace
+from analyzer.schema import Quality
 from analyzer.steps import StepColumns
 from analyzer.timeline import clip, total, union
 from analyzer.windows import captures, extent

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from analyzer.schema import MatrixProduct
+from analyzer.columns import MatrixProduct
 
 #: Reach of the activity counters on hardware nobody measured. NVIDIA's DCGM notes give 0.8 as the practical
 #: maximum of DRAM activity; the tensor counter counts issue slots and is taken alike.

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from analyzer import importers
+from analyzer.columns import RunData, Trace
 from analyzer.importers import Progress
-from analyzer.schema import RunData, Trace
 from collector.errors import UserError
 from collector.plugins import discover
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.schema import Bool, Float64, Int64, Spans, Step, StepGroup, Steps, Trace
+from analyzer.columns import Bool, Float64, Int64, Spans, Trace
+from analyzer.schema import Step, StepGroup, Steps
 from analyzer.timeline import IntervalSet, covered_within
 
 #: The first steps of a capture run 9–15 times slower than the rest (measured: 58 and 90 ms against 6.2 ms), so

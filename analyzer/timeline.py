@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from analyzer.schema import Int64
+from analyzer.columns import Int64
 
 IntervalSet: TypeAlias = tuple[Int64, Int64]
 

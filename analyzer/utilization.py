@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analyzer.schema import Budget, Evidence, GpuUse, Int64, RunData, UseWindow
+from analyzer.columns import Int64, RunData
+from analyzer.evidence import Evidence
+from analyzer.schema import Budget, GpuUse, UseWindow
 from analyzer.windows import captures, gpus, mean_between, mean_of, or_none, outside, sections
 from collector.catalogue import CATALOGUE
 

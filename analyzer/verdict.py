@@ -11,8 +11,9 @@ from types import ModuleType
 import numpy as np
 
 from analyzer import rules
-from analyzer.evidence import PARTS
-from analyzer.schema import Bool, CannotTell, Evidence, Fact, Finding, Share, Verdict, VerdictWindow
+from analyzer.columns import Bool
+from analyzer.evidence import PARTS, CannotTell, Evidence, Fact, Finding
+from analyzer.schema import Share, Verdict, VerdictWindow
 from collector.plugins import discover
 
 #: An impact below this share of the wall time is no headline (TensorRT-LLM's host-overhead rules: 5 % of wall).

@@ -11,7 +11,7 @@ from math import isfinite
 import numpy as np
 import pandas as pd
 
-from analyzer.schema import Bool, Float64, Int64, RunData
+from analyzer.columns import Bool, Float64, Int64, RunData
 
 #: So long after a capture a server is not yet itself: GPUs stood still for 0.1 to 0.7 s, NVML's figures lag behind.
 SETTLE_NS = 500_000_000

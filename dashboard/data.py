@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from analyzer import pipeline
+from analyzer.columns import RunData, Trace
 from analyzer.panels import View
-from analyzer.schema import RunData, Trace
 from analyzer.windows import extent
 from collector import store
 

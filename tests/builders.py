@@ -6,19 +6,19 @@ Every builder takes the fields of its dataclass as keywords and fills the rest w
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from analyzer.columns import Loss
+from analyzer.evidence import Fact
 from analyzer.schema import (
     Analysis,
     Budget,
     Cost,
     CostWindow,
     DeviceBudget,
-    Fact,
     GpuUse,
     Kernel,
     Latency,
     LatencyStats,
     LatencyWindow,
-    Loss,
     Percentile,
     Price,
     Quality,

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analyzer.evidence import PARTS
+from analyzer.columns import Float64, Int64, RunData
+from analyzer.evidence import PARTS, Evidence
 from analyzer.roofline import DEFAULT_REACH, Hardware
-from analyzer.schema import Evidence, Float64, Int64, RunData
 from analyzer.windows import (
     bucket_increase,
     captures,

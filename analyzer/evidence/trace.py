@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyzer.columns import CATEGORIES, Bool, Float64, Int32, Int64, Spans, Trace
+from analyzer.evidence import Evidence
 from analyzer.kernels import COMPUTE, FAMILIES, MEMORY
 from analyzer.roofline import Hardware
-from analyzer.schema import CATEGORIES, Bool, DeviceBudget, Evidence, Float64, Int32, Int64, Spans, Trace
+from analyzer.schema import DeviceBudget
 from analyzer.steps import StepColumns
 from analyzer.timeline import EMPTY, IntervalSet, complement, covered_within, subtract, total, union
 

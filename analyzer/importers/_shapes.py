@@ -4,7 +4,7 @@ from math import prod
 
 import msgspec
 
-from analyzer.schema import MatrixProduct
+from analyzer.columns import MatrixProduct
 
 #: Position of the left operand among an operator's inputs.
 OPERATORS = {

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from analyzer.columns import Device, Float64, Int64, Loss, MatrixProduct, Spans, Trace
 from analyzer.importers import Progress
 from analyzer.importers._shapes import OPERATORS, matrix_product
-from analyzer.schema import Device, Float64, Int64, Loss, MatrixProduct, Spans, Trace
 from collector.errors import UserError
 
 #: Refuse to inflate more than this: 4 GiB is some 12 million events, and a bomb is larger.

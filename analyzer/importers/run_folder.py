@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analyzer.columns import RunData
 from analyzer.importers import Progress
-from analyzer.schema import RunData
 from collector import store
 from collector.catalogue import CATALOGUE
 from collector.schema import Histogram, Request

@@ -11,7 +11,7 @@ from operator import attrgetter
 import plotly.graph_objects as go
 
 from analyzer import drawing, theme
-from analyzer._steps import add_steps, add_words
+from analyzer.drawing.staircases import add_steps, add_words
 from analyzer.formatting import count, money, per_thousand, percent
 from analyzer.panels import View
 from analyzer.schema import CostWindow

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from analyzer import drawing, theme
-from analyzer._steps import add_boxes, add_steps, add_words
+from analyzer.drawing.staircases import add_boxes, add_steps, add_words
 from analyzer.formatting import count, duration, interval
 from analyzer.panels import View
 from analyzer.schema import LatencyStats, LatencyWindow, Percentile

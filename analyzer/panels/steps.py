@@ -10,8 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analyzer import theme
-from analyzer._decimate import extremes
 from analyzer.bottlenecks import BOTTLENECKS
+from analyzer.drawing.decimate import extremes
 from analyzer.formatting import count, duration, percent
 from analyzer.panels import View
 from analyzer.schema import Step

@@ -8,7 +8,7 @@ from operator import attrgetter
 import plotly.graph_objects as go
 
 from analyzer import drawing, theme
-from analyzer._steps import add_steps, add_words
+from analyzer.drawing.staircases import add_steps, add_words
 from analyzer.formatting import number
 from analyzer.panels import View
 

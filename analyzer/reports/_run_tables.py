@@ -6,14 +6,7 @@ from dataclasses import dataclass
 
 from analyzer.formatting import MISSING, count, duration, interval, money, number, percent
 from analyzer.reports._grid import Grid, class_name, columns
-from analyzer.schema import (
-    Analysis,
-    CostWindow,
-    LatencyWindow,
-    Percentile,
-    UseWindow,
-    VerdictWindow,
-)
+from analyzer.schema import Analysis, CostWindow, LatencyWindow, Percentile, UseWindow, VerdictWindow
 from analyzer.wording import label, plain
 
 #: What the GPU really did, then the figure of NVML that hides it.

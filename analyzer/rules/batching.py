@@ -17,8 +17,7 @@ a queue.
 
 import numpy as np
 
-from analyzer.evidence import QUEUE_REQUESTS
-from analyzer.schema import Evidence, Fact, Finding
+from analyzer.evidence import QUEUE_REQUESTS, Evidence, Fact, Finding
 
 REMEDY = "Let the waiting requests in: raise --max-num-seqs (and --max-num-batched-tokens for long prompts)."
 

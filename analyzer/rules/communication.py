@@ -12,7 +12,7 @@ overlapped with computation, GPUs of one NVLink domain.
 trace gives an upper bound; compare the ranks.
 """
 
-from analyzer.schema import Evidence, Fact, Finding
+from analyzer.evidence import Evidence, Fact, Finding
 
 REMEDY = "Communicate less or hide it: a lower tensor-parallel degree, custom all-reduce, overlap."
 

@@ -16,7 +16,7 @@ power cap under full load is normal. Memory bandwidth, which keeps SMs just as a
 
 import numpy as np
 
-from analyzer.schema import Evidence, Fact, Finding
+from analyzer.evidence import Evidence, Fact, Finding
 
 REMEDY = "Do less arithmetic: FP8 weights and activations, prefix caching, or a smaller model; then add GPUs."
 

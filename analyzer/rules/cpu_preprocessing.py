@@ -16,8 +16,7 @@ Low traffic: GPU counters look the same, only the running requests tell.
 
 import numpy as np
 
-from analyzer.evidence import FRONT_END_SATURATED_CORES
-from analyzer.schema import Evidence, Fact, Finding
+from analyzer.evidence import FRONT_END_SATURATED_CORES, Evidence, Fact, Finding
 
 REMEDY = "Give the front end more CPU: several API server processes (--api-server-count) or tokenizer workers."
 

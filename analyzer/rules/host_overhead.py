@@ -16,8 +16,7 @@ shapes or stacks makes the host slower than it is.
 
 import numpy as np
 
-from analyzer.evidence import FRONT_END_SATURATED_CORES
-from analyzer.schema import CannotTell, Evidence, Fact, Finding
+from analyzer.evidence import FRONT_END_SATURATED_CORES, CannotTell, Evidence, Fact, Finding
 
 REMEDY = "Take the host out of the loop: CUDA graphs, asynchronous scheduling, more work per step."
 

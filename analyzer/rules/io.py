@@ -14,7 +14,7 @@ the host's. Loading of the model, which happens once. This version sees copies i
 network needs host samples.
 """
 
-from analyzer.schema import Evidence, Fact, Finding
+from analyzer.evidence import Evidence, Fact, Finding
 
 REMEDY = "Hide the copies: pinned memory, non-blocking copies on their own stream, less data across PCIe."
 

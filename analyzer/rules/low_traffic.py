@@ -12,7 +12,7 @@ zero in quiet hours; move batch jobs into them.
 every GPU counter. Only the server's own load tells, so without it this rule does not speak.
 """
 
-from analyzer.schema import Evidence, Fact, Finding
+from analyzer.evidence import Evidence, Fact, Finding
 
 REMEDY = "Consolidate: fewer replicas, a shared or smaller GPU, or scale to zero while nobody asks."
 

@@ -16,8 +16,7 @@ same picture with requests waiting is the scheduler's doing, not the memory's.
 
 import numpy as np
 
-from analyzer.evidence import QUEUE_REQUESTS
-from analyzer.schema import Evidence, Fact, Finding
+from analyzer.evidence import QUEUE_REQUESTS, Evidence, Fact, Finding
 
 REMEDY = "Read fewer bytes per token: larger batches (send this replica more traffic), or FP8 / 4-bit weights."
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analyzer.schema import Int64, RunData
+from analyzer.columns import Int64, RunData
 from collector.schema import Engine, Event, Gpu, Request, Run
 
 START_NS = 1_795_280_336_123_456_789

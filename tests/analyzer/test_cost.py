@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analyzer.columns import RunData
 from analyzer.cost import cost, own_price, price_of
-from analyzer.schema import CostWindow, Price, RunData
+from analyzer.schema import CostWindow, Price
 from tests.analyzer.runs import at, gpu, phase, run, serving, spans
 
 NAN = float("nan")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analyzer.columns import CATEGORIES
 from analyzer.importers import kineto
-from analyzer.schema import CATEGORIES
 from collector.errors import UserError
 from tests.analyzer.traces import BASE_NS, ORIGIN_US, Json, document, kernel, launch, load, load_text, operator
 

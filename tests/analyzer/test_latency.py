@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.columns import RunData
 from analyzer.latency import QUANTILES, from_buckets, from_values, latency, order_interval
-from analyzer.schema import Latency, LatencyStats, LatencyWindow, Percentile, RunData
+from analyzer.schema import Latency, LatencyStats, LatencyWindow, Percentile
 from tests.analyzer.runs import at, phase, request, run, scrape, serving, spans
 
 NAN = float("nan")

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analyzer.columns import RunData
 from analyzer.pipeline import conclude
-from analyzer.schema import Analysis, RunData
+from analyzer.schema import Analysis
 from tests.analyzer.runs import IDLE, capture, gpu, idle_gpu, phase, request, run, scrape, serving
 
 NAN = float("nan")

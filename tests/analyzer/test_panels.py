@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 import pytest
 
 from analyzer import panels, theme
-from analyzer._decimate import LIMIT, break_gaps, extremes
 from analyzer.bottlenecks import BOTTLENECKS
+from analyzer.drawing.decimate import LIMIT, break_gaps, extremes
 from analyzer.panels import View
 from analyzer.schema import Analysis, Percentile
 from collector.plugins import discover

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.evidence import PARTS
+from analyzer.columns import RunData
+from analyzer.evidence import PARTS, CannotTell, Evidence
 from analyzer.evidence.run import run_evidence
 from analyzer.roofline import DEFAULT_REACH, Hardware, hardware
-from analyzer.schema import CannotTell, Evidence, RunData
 from analyzer.verdict import judge
 from tests.analyzer.runs import capture, gpu, idle_gpu, run, scrape, serving, spans
 

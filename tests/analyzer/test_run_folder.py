@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analyzer.columns import RunData
 from analyzer.importers import run_folder
 from analyzer.pipeline import analyze
-from analyzer.schema import RunData
 from analyzer.windows import extent
 from collector.errors import UserError
 from collector.schema import Absent, Engine, Event, Gpu, Histogram, Request, Run, Sample

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from analyzer.columns import RunData
 from analyzer.pipeline import analyze, conclude, load
-from analyzer.schema import Analysis, Cost, Latency, LatencyWindow, RunData
+from analyzer.schema import Analysis, Cost, Latency, LatencyWindow
 
 RUN = Path(__file__).parents[2] / "sample_traces" / "vllm_h200"
 REQUESTS = Path(__file__).parent / "data" / "vllm_h200_requests.jsonl.gz"

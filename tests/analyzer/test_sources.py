@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analyzer import sources
-from analyzer.schema import RunData, Trace
+from analyzer.columns import RunData, Trace
 from analyzer.sources import find_sources, load
 from collector.errors import UserError
 from collector.schema import Run

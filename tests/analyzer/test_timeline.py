@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.schema import Int64
+from analyzer.columns import Int64
 from analyzer.timeline import IntervalSet, clip, complement, covered_until, covered_within, subtract, total, union
 
 INSTANT = st.integers(0, 200)

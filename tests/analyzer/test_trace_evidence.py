@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analyzer.columns import Trace
+from analyzer.evidence import Evidence
 from analyzer.evidence.trace import DeviceTime, device_times, trace_evidence
 from analyzer.kernels import families, roofs
 from analyzer.roofline import hardware
-from analyzer.schema import Evidence, Trace
 from analyzer.steps import find_steps
 from analyzer.timeline import total
 from tests.analyzer.traces import decode_step, kernel, launch, load, mark, operator

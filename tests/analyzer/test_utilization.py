@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
+from analyzer.columns import RunData
 from analyzer.evidence.run import run_evidence
 from analyzer.pipeline import conclude
 from analyzer.quality import run_quality
-from analyzer.schema import Budget, RunData
+from analyzer.schema import Budget
 from analyzer.utilization import SHOWN, run_budget
 from collector.catalogue import CATALOGUE
 from tests.analyzer.runs import capture, gpu, idle_gpu, phase, run, serving, spans

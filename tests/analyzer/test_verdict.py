@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from analyzer import rules
 from analyzer.bottlenecks import BOTTLENECKS
-from analyzer.evidence import PARTS
-from analyzer.schema import Evidence, Float64
+from analyzer.columns import Float64
+from analyzer.evidence import PARTS, Evidence
 from analyzer.verdict import judge
 from collector.plugins import discover
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.schema import Float64, Int64, RunData
+from analyzer.columns import Float64, Int64, RunData
 from analyzer.windows import (
     bucket_increase,
     captures,

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from analyzer.columns import Trace
 from analyzer.importers import kineto
-from analyzer.schema import Trace
 
 BASE_NS = 1_790_000_000_000_000_000
 #: Kineto writes 0 for a time it lost, so a document starts a little later.

@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analyzer import theme
-from analyzer._decimate import LIMIT, break_gaps, extremes
-from analyzer._steps import add_steps, add_words
+from analyzer.drawing.decimate import LIMIT, break_gaps, extremes
+from analyzer.drawing.staircases import add_steps, add_words
 from analyzer.panels import View
 from analyzer.schema import UseWindow
 from collector.schema import Event
