@@ -45,10 +45,12 @@ def main() -> None:
             turns.append({"collector": True, **load(options)})
             after, took = own_cost(), time.monotonic() - began
             process.terminate()
+        grown = {name: (value - before.get(name, 0.0)) / took for name, value in after.items()}
         cost = {
-            "cpu_ratio": (after["cpu_seconds_total"] - before["cpu_seconds_total"]) / took,
-            "memory_mb": after["memory_bytes"] / 1e6,
-            "written_kb_per_s": (after["written_bytes_total"] - before["written_bytes_total"]) / took / 1e3,
+            "cores": grown["collector_cpu_seconds_total"],
+            "memory_mb": after["collector_memory_bytes"] / 1e6,
+            "written_kb_per_s": grown["collector_written_bytes_total"] / 1e3,
+            **{name: value for name, value in grown.items() if name.startswith("source_cpu_seconds_total")},
         }
         print(json.dumps({"alternation": number, **turns[-2], "with": turns[-1], "cost": cost}), flush=True)
     report(turns, cost)
@@ -97,9 +99,9 @@ def own_cost() -> dict[str, float]:
     """What the collector says of itself."""
     with urllib.request.urlopen(f"http://{LISTEN}/metrics", timeout=5) as answer:
         lines = answer.read().decode().splitlines()
-    prefix = "inferometer_collector_"
+    prefix = "inferometer_"
     pairs = (line.removeprefix(prefix).rpartition(" ") for line in lines if line.startswith(prefix))
-    return {name: float(value) for name, _, value in pairs}
+    return {name: float(value) for name, _, value in pairs if name.startswith(("collector_", "source_cpu_"))}
 
 
 def report(turns: list[dict[str, float | bool]], cost: dict[str, float]) -> None:
