@@ -92,15 +92,35 @@ class Evidence:
         used = np.isfinite(values) & (weights > 0)
         return float(np.average(values[used], weights=weights[used])) if used.any() else None
 
-    @property
-    def device_source(self) -> str:
-        """Where the figures about the GPU were read, for a ``Fact``."""
-        return {"trace": "kernels of the trace", "samples": "NVML samples"}[self.kind]
+    def headroom_s(self, claimed_s: Float64) -> Float64:
+        """Of the claimed seconds, those the compute roof would leave, shape (n,); 0 where its use is unknown."""
+        used = self.signals.get("compute_roof_ratio", np.ones(len(claimed_s)))
+        return claimed_s * (1 - np.nan_to_num(used, nan=1.0))
+
+    def clarity(self, claimed_s: Float64) -> float:
+        """How clearly one roof was the nearer while the claimed seconds passed: 0.5 alike, 1 twice as near or more."""
+        margin = self.mean("roof_margin", claimed_s)
+        return 1.0 if margin is None else 0.5 + 0.5 * margin
 
     @property
-    def serving_source(self) -> str:
-        """Where the figures about requests and steps were read, for a ``Fact``."""
-        return {"trace": "step marks of the trace", "samples": "the engine's /metrics"}[self.kind]
+    def device_source(self) -> str:
+        """Where the figures about the GPU were read."""
+        return {"trace": "kernels of the trace", "samples": "NVML samples"}[self.kind]
+
+    def share_fact(self, measure: str, claimed_s: Float64, threshold: str) -> "Fact":
+        """The claimed seconds as a share of what was observed."""
+        value = float(claimed_s.sum() / self.observed_s.sum())
+        return Fact(measure=measure, value=value, threshold=threshold, where=self.device_source)
+
+    def device_fact(self, measure: str, signal: str, claimed_s: Float64, threshold: str) -> "Fact":
+        """A ratio read from the GPU, its mean over the claimed seconds."""
+        value = self.mean(signal, claimed_s)
+        return Fact(measure=measure, value=value, threshold=threshold, where=self.device_source)
+
+    def serving_fact(self, measure: str, signal: str, claimed_s: Float64, threshold: str, unit: str) -> "Fact":
+        """A figure about requests or steps, its mean over the claimed seconds."""
+        where = {"trace": "step marks of the trace", "samples": "the engine's /metrics"}[self.kind]
+        return Fact(measure=measure, value=self.mean(signal, claimed_s), threshold=threshold, where=where, unit=unit)
 
     @property
     def observed_s(self) -> Float64:

@@ -17,7 +17,7 @@ a queue.
 
 import numpy as np
 
-from analyzer.evidence import QUEUE_REQUESTS, Evidence, Fact, Finding
+from analyzer.evidence import QUEUE_REQUESTS, Evidence, Finding
 
 REMEDY = "Let the waiting requests in: raise --max-num-seqs (and --max-num-batched-tokens for long prompts)."
 
@@ -32,32 +32,16 @@ def check(evidence: Evidence) -> Finding | None:
     claimed = np.where(waiting >= QUEUE_REQUESTS, evidence.parts["memory_bound"], 0)
     if not claimed.sum():
         return None
-    used = np.nan_to_num(evidence.signals.get("compute_roof_ratio", np.ones(len(claimed))), nan=1.0)
-    clear = evidence.mean("roof_margin", claimed)
+    idle_queue, ridge = f"below {QUEUE_REQUESTS:g} it would be memory bandwidth", f"below {evidence.ridge_words}"
     return Finding(
         claimed_s=claimed,
-        recoverable_s=claimed * (1 - used),
-        confidence=1.0 if clear is None else 0.5 + 0.5 * clear,
+        recoverable_s=evidence.headroom_s(claimed),
+        confidence=evidence.clarity(claimed),
         evidence=(
-            Fact(
-                measure="requests waiting",
-                value=evidence.mean("requests_waiting", claimed),
-                threshold=f"below {QUEUE_REQUESTS:g} it would be memory bandwidth",
-                where=evidence.serving_source,
-                unit="requests",
-            ),
-            Fact(
-                measure="requests running",
-                value=evidence.mean("requests_running", claimed),
-                threshold=f"below {evidence.ridge_words}",
-                where=evidence.serving_source,
-                unit="requests",
-            ),
-            Fact(
-                measure="compute roof in use",
-                value=evidence.mean("compute_roof_ratio", claimed),
-                threshold="near 100 % it would be compute",
-                where=evidence.device_source,
+            evidence.serving_fact("requests waiting", "requests_waiting", claimed, idle_queue, "requests"),
+            evidence.serving_fact("requests running", "requests_running", claimed, ridge, "requests"),
+            evidence.device_fact(
+                "compute roof in use", "compute_roof_ratio", claimed, "near 100 % it would be compute"
             ),
         ),
     )

@@ -12,7 +12,7 @@ overlapped with computation, GPUs of one NVLink domain.
 trace gives an upper bound; compare the ranks.
 """
 
-from analyzer.evidence import Evidence, Fact, Finding
+from analyzer.evidence import Evidence, Finding
 
 REMEDY = "Communicate less or hide it: a lower tensor-parallel degree, custom all-reduce, overlap."
 
@@ -25,16 +25,10 @@ def check(evidence: Evidence) -> Finding | None:
     claimed = evidence.parts["exposed_communication"]
     if not claimed.sum():
         return None
+    bound = "an upper bound: waiting for a slower peer is in it"
     return Finding(
         claimed_s=claimed,
         recoverable_s=claimed,
         confidence=_ONE_RANK,
-        evidence=(
-            Fact(
-                measure="time in collectives that no computation hides",
-                value=float(claimed.sum() / evidence.observed_s.sum()),
-                threshold="an upper bound: waiting for a slower peer is in it",
-                where=evidence.device_source,
-            ),
-        ),
+        evidence=(evidence.share_fact("time in collectives that no computation hides", claimed, bound),),
     )

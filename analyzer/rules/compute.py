@@ -14,9 +14,7 @@ is computed, a smaller or sparser model, chunked prefill so that decode does not
 power cap under full load is normal. Memory bandwidth, which keeps SMs just as active with tensor activity low.
 """
 
-import numpy as np
-
-from analyzer.evidence import Evidence, Fact, Finding
+from analyzer.evidence import Evidence, Finding
 
 REMEDY = "Do less arithmetic: FP8 weights and activations, prefix caching, or a smaller model; then add GPUs."
 
@@ -26,31 +24,14 @@ def check(evidence: Evidence) -> Finding | None:
     claimed = evidence.parts["compute_bound"]
     if not claimed.sum():
         return None
-    used = np.nan_to_num(evidence.signals.get("compute_roof_ratio", np.ones(len(claimed))), nan=1.0)
-    clear = evidence.mean("roof_margin", claimed)
+    left, ridge = "100 % leaves nothing to win at this precision", f"compute-bound beyond {evidence.ridge_words}"
     return Finding(
         claimed_s=claimed,
-        recoverable_s=claimed * (1 - used),
-        confidence=1.0 if clear is None else 0.5 + 0.5 * clear,
+        recoverable_s=evidence.headroom_s(claimed),
+        confidence=evidence.clarity(claimed),
         evidence=(
-            Fact(
-                measure="time under the compute roof",
-                value=float(claimed.sum() / evidence.observed_s.sum()),
-                threshold="of the time observed",
-                where=evidence.device_source,
-            ),
-            Fact(
-                measure="compute roof in use",
-                value=evidence.mean("compute_roof_ratio", claimed),
-                threshold="100 % leaves nothing to win at this precision",
-                where=evidence.device_source,
-            ),
-            Fact(
-                measure="tokens per step",
-                value=evidence.mean("step_tokens", claimed),
-                threshold=f"compute-bound beyond {evidence.ridge_words}",
-                where=evidence.serving_source,
-                unit="tokens",
-            ),
+            evidence.share_fact("time under the compute roof", claimed, "of the time observed"),
+            evidence.device_fact("compute roof in use", "compute_roof_ratio", claimed, left),
+            evidence.serving_fact("tokens per step", "step_tokens", claimed, ridge, "tokens"),
         ),
     )

@@ -16,7 +16,7 @@ Low traffic: GPU counters look the same, only the running requests tell.
 
 import numpy as np
 
-from analyzer.evidence import FRONT_END_SATURATED_CORES, Evidence, Fact, Finding
+from analyzer.evidence import FRONT_END_SATURATED_CORES, Evidence, Finding
 
 REMEDY = "Give the front end more CPU: several API server processes (--api-server-count) or tokenizer workers."
 
@@ -31,24 +31,16 @@ def check(evidence: Evidence) -> Finding | None:
     claimed = np.where(cores >= FRONT_END_SATURATED_CORES, evidence.parts["idle_starved"], 0)
     if not claimed.sum():
         return None
+    one_core, nobody = (
+        f"{FRONT_END_SATURATED_CORES} of the one core that one interpreter can use",
+        "near 0: low traffic",
+    )
     return Finding(
         claimed_s=claimed,
         recoverable_s=claimed,
         confidence=1.0,
         evidence=(
-            Fact(
-                measure="front-end CPU",
-                value=evidence.mean("front_end_cores", claimed),
-                threshold=f"{FRONT_END_SATURATED_CORES} of the one core that one interpreter can use",
-                where=evidence.serving_source,
-                unit="cores",
-            ),
-            Fact(
-                measure="requests running while the GPU was idle",
-                value=evidence.mean("requests_running", claimed),
-                threshold="near 0 it would be low traffic",
-                where=evidence.serving_source,
-                unit="requests",
-            ),
+            evidence.serving_fact("front-end CPU", "front_end_cores", claimed, one_core, "cores"),
+            evidence.serving_fact("requests running while idle", "requests_running", claimed, nobody, "requests"),
         ),
     )

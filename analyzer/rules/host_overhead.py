@@ -16,7 +16,7 @@ shapes or stacks makes the host slower than it is.
 
 import numpy as np
 
-from analyzer.evidence import FRONT_END_SATURATED_CORES, CannotTell, Evidence, Fact, Finding
+from analyzer.evidence import FRONT_END_SATURATED_CORES, Evidence, Finding
 
 REMEDY = "Take the host out of the loop: CUDA graphs, asynchronous scheduling, more work per step."
 
@@ -31,33 +31,19 @@ def check(evidence: Evidence) -> Finding | None:
         CannotTell: A run's samples do not show the front end, so host and front end cannot be told apart.
     """
     claimed = evidence.parts["idle_starved"]
-    if not claimed.sum():
-        return None
-    try:
+    if claimed.sum() and (evidence.kind == "samples" or "front_end_cores" in evidence.signals):
         cores = np.nan_to_num(evidence.signal("front_end_cores"))
         claimed = np.where(cores < FRONT_END_SATURATED_CORES, claimed, 0)
-    except CannotTell:
-        if evidence.kind == "samples":
-            raise
     if not claimed.sum():
         return None
+    reachable = "0 % is reachable with CUDA graphs and overlapped scheduling"
+    saturated = f"{FRONT_END_SATURATED_CORES} cores or more would be CPU preprocessing"
     return Finding(
         claimed_s=claimed,
         recoverable_s=claimed,
         confidence=_UNDER_PROFILER if evidence.kind == "trace" else 1.0,
         evidence=(
-            Fact(
-                measure="idle while requests were served",
-                value=float(claimed.sum() / evidence.observed_s.sum()),
-                threshold="0 % is reachable with CUDA graphs and overlapped scheduling",
-                where=evidence.device_source,
-            ),
-            Fact(
-                measure="front-end CPU",
-                value=evidence.mean("front_end_cores", claimed),
-                threshold=f"{FRONT_END_SATURATED_CORES} cores or more would be CPU preprocessing",
-                where=evidence.serving_source,
-                unit="cores",
-            ),
+            evidence.share_fact("idle while requests were served", claimed, reachable),
+            evidence.serving_fact("front-end CPU", "front_end_cores", claimed, saturated, "cores"),
         ),
     )

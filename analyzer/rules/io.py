@@ -14,7 +14,7 @@ the host's. Loading of the model, which happens once. This version sees copies i
 network needs host samples.
 """
 
-from analyzer.evidence import Evidence, Fact, Finding
+from analyzer.evidence import Evidence, Finding
 
 REMEDY = "Hide the copies: pinned memory, non-blocking copies on their own stream, less data across PCIe."
 
@@ -24,16 +24,10 @@ def check(evidence: Evidence) -> Finding | None:
     claimed = evidence.parts["exposed_copy"]
     if not claimed.sum():
         return None
+    reachable = "0 % is reachable with pinned memory and a stream of their own"
     return Finding(
         claimed_s=claimed,
         recoverable_s=claimed,
         confidence=1.0,
-        evidence=(
-            Fact(
-                measure="time in copies that no computation hides",
-                value=float(claimed.sum() / evidence.observed_s.sum()),
-                threshold="0 % is reachable with pinned memory and a stream of their own",
-                where=evidence.device_source,
-            ),
-        ),
+        evidence=(evidence.share_fact("time in copies that no computation hides", claimed, reachable),),
     )

@@ -12,7 +12,7 @@ zero in quiet hours; move batch jobs into them.
 every GPU counter. Only the server's own load tells, so without it this rule does not speak.
 """
 
-from analyzer.evidence import Evidence, Fact, Finding
+from analyzer.evidence import Evidence, Finding
 
 REMEDY = "Consolidate: fewer replicas, a shared or smaller GPU, or scale to zero while nobody asks."
 
@@ -27,23 +27,13 @@ def check(evidence: Evidence) -> Finding | None:
     claimed = evidence.parts["idle_no_demand"]
     if not claimed.sum():
         return None
+    beyond, below = "idle time beyond it is starvation", "below 1 the server is often empty"
     return Finding(
         claimed_s=claimed,
         recoverable_s=claimed,
         confidence=1.0,
         evidence=(
-            Fact(
-                measure="time without any request",
-                value=evidence.mean("empty_ratio", claimed),
-                threshold="idle time beyond it is starvation",
-                where=evidence.serving_source,
-            ),
-            Fact(
-                measure="requests running",
-                value=evidence.mean("requests_running", claimed),
-                threshold="below 1 the server is often empty",
-                where=evidence.serving_source,
-                unit="requests",
-            ),
+            evidence.serving_fact("time without any request", "empty_ratio", claimed, beyond, "ratio"),
+            evidence.serving_fact("requests running", "requests_running", claimed, below, "requests"),
         ),
     )

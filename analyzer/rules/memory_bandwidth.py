@@ -16,7 +16,7 @@ same picture with requests waiting is the scheduler's doing, not the memory's.
 
 import numpy as np
 
-from analyzer.evidence import QUEUE_REQUESTS, Evidence, Fact, Finding
+from analyzer.evidence import QUEUE_REQUESTS, Evidence, Finding
 
 REMEDY = "Read fewer bytes per token: larger batches (send this replica more traffic), or FP8 / 4-bit weights."
 
@@ -32,44 +32,20 @@ def check(evidence: Evidence) -> Finding | None:
         claimed[np.nan_to_num(waiting) >= QUEUE_REQUESTS] = 0
     if not claimed.sum():
         return None
-    used = np.nan_to_num(evidence.signals.get("compute_roof_ratio", np.ones(len(claimed))), nan=1.0)
-    clear = evidence.mean("roof_margin", claimed)
+    clear = "twice the compute roof in use, or more, is clear"
+    batching = f"{QUEUE_REQUESTS:g} or more would be batching"
+    ridge = f"memory-bound below {evidence.ridge_words}"
     return Finding(
         claimed_s=claimed,
-        recoverable_s=claimed * (1 - used),
-        confidence=(1.0 if clear is None else 0.5 + 0.5 * clear) * (_QUEUE_UNSEEN if waiting is None else 1.0),
+        recoverable_s=evidence.headroom_s(claimed),
+        confidence=evidence.clarity(claimed) * (_QUEUE_UNSEEN if waiting is None else 1.0),
         evidence=(
-            Fact(
-                measure="time under the memory roof",
-                value=float(claimed.sum() / evidence.observed_s.sum()),
-                threshold="of the time observed",
-                where=evidence.device_source,
+            evidence.share_fact("time under the memory roof", claimed, "of the time observed"),
+            evidence.device_fact("memory roof in use", "memory_roof_ratio", claimed, clear),
+            evidence.device_fact(
+                "compute roof in use", "compute_roof_ratio", claimed, "what more batch could still fill"
             ),
-            Fact(
-                measure="memory roof in use",
-                value=evidence.mean("memory_roof_ratio", claimed),
-                threshold="twice the compute roof in use, or more, is clear",
-                where=evidence.device_source,
-            ),
-            Fact(
-                measure="compute roof in use",
-                value=evidence.mean("compute_roof_ratio", claimed),
-                threshold="what more batch could still fill",
-                where=evidence.device_source,
-            ),
-            Fact(
-                measure="tokens per step",
-                value=evidence.mean("step_tokens", claimed),
-                threshold=f"memory-bound below {evidence.ridge_words}",
-                where=evidence.serving_source,
-                unit="tokens",
-            ),
-            Fact(
-                measure="requests waiting",
-                value=evidence.mean("requests_waiting", claimed),
-                threshold=f"{QUEUE_REQUESTS:g} or more would be batching",
-                where=evidence.serving_source,
-                unit="requests",
-            ),
+            evidence.serving_fact("tokens per step", "step_tokens", claimed, ridge, "tokens"),
+            evidence.serving_fact("requests waiting", "requests_waiting", claimed, batching, "requests"),
         ),
     )
