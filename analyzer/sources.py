@@ -28,6 +28,8 @@ def find_sources(path: Path) -> list[Path]:
             raise UserError(f"{path} does not exist: check the path")
         if _importer(path) is not None:
             return [path]
+        if path.is_file() and not path.stat().st_size:
+            raise UserError(f"{path} is empty: copy or record it again")
         if path.is_file():
             raise UserError(f"{path} is neither a profiler trace nor a run folder: {_expected()}")
         found = list(_inside(path))
@@ -50,7 +52,7 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 
 def _expected() -> str:
-    return f"known formats are {', '.join(discover(importers))}"
+    return f"give it {' or '.join(plugin.FORMAT for plugin in discover(importers).values())}"
 
 
 def _importer(path: Path) -> str | None:

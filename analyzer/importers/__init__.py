@@ -2,6 +2,7 @@
 
 A plugin defines the names in ``CONTRACT``:
 
+- ``FORMAT``: what it reads, in a few words for a person.
 - ``claims(path, head)``: whether this path is in its format. ``head`` holds the first bytes of a file, inflated
   where it is compressed, and is empty for a folder.
 - ``load(path, progress)``: read it, as a ``Trace`` or a ``RunData``. ``progress(done, total)`` is called now and
@@ -11,7 +12,7 @@ A plugin defines the names in ``CONTRACT``:
 from collections.abc import Callable
 from typing import TypeAlias
 
-CONTRACT = {"claims": Callable, "load": Callable}
+CONTRACT = {"FORMAT": str, "claims": Callable, "load": Callable}
 
 #: Called with what is done and the whole, in bytes.
 Progress: TypeAlias = Callable[[int, int], None]

@@ -19,6 +19,8 @@ from analyzer.importers import Progress
 from analyzer.importers._shapes import OPERATORS, matrix_product
 from collector.errors import UserError
 
+FORMAT = "a torch profiler trace (.json, .json.gz)"
+
 #: Refuse to inflate more than this: 4 GiB is some 12 million events, and a bomb is larger.
 MAX_BYTES = 4 << 30
 #: No profiler window lasts a day; longer durations are clock faults of the tracing library (HTA issue 325).

@@ -14,6 +14,8 @@ from collector.store import Absence, RunReader
 
 #: Most samples of a subject that are read: 2.7 hours at 10 Hz, then the roll-ups take over.
 MAX_SAMPLES = 100_000
+FORMAT = "a run folder (what inferometer collect records)"
+
 #: Most rows of a subject's roll-ups that are read: each holds four numbers a quantity.
 MAX_ROLLUPS = MAX_SAMPLES // 4
 
