@@ -148,8 +148,9 @@ def _conclude_run(data: RunData, usd_per_gpu_hour: float | None, window_s: float
         evidence = run_evidence(data, hardware(gpu), start, end)
         middle = (start + end) // 2
         phases = [(phase.name, (middle >= phase.t_ns) & (middle < (phase.end_ns or last))) for phase in data.phases]
+    quality = run_quality(data, float(evidence.observed_s.sum()), (last - first) / 1e9)
     with timings.step("verdict"):
-        judged = verdict.judge(evidence, phases)
+        judged = verdict.judge(evidence, phases, quality.coverage)
     with timings.step("utilization"):
         budget = run_budget(data, evidence, start, end)
     with timings.step("latency"):
@@ -166,7 +167,7 @@ def _conclude_run(data: RunData, usd_per_gpu_hour: float | None, window_s: float
             engine=" ".join(filter(None, (data.run.engine.name, data.run.engine.version))) if data.run.engine else None,
             traces=data.traces,
         ),
-        quality=run_quality(data, float(evidence.observed_s.sum()), (last - first) / 1e9),
+        quality=quality,
         verdict=judged,
         budget=budget,
         latency=latencies,

@@ -35,11 +35,11 @@ def judge(evidence: Evidence, phases: Sequence[tuple[str, Bool]] = (), coverage:
         phases: Name of each phase and the windows that belong to it, shape (n,).
         coverage: Share of what should have been observed that was; it scales the confidence.
     """
-    if coverage < ABSTAIN_RATIO:
-        return abstention(f"only {100 * coverage:.0f} % of what was recorded can be used")
     case = _Case.of(evidence, discover(rules))
     every = np.ones(len(evidence.start_ns), bool)
     headline = case.headline(every)
+    if headline.abstained is None and coverage < ABSTAIN_RATIO:
+        headline = _Headline("unknown", 0.0, f"only {100 * coverage:.0f} % of the time can be judged", None)
     rows = np.arange(len(every))
     return Verdict(
         bottleneck=headline.bottleneck,

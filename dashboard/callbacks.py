@@ -24,7 +24,7 @@ def register(app: Dash, library: Library, panels: _Modules, pages: _Modules) -> 
     _pictures(app, library, panels)
     _tables(app, library, pages)
     _traces(app, library)
-    _time_axis(app)
+    _in_the_browser(app)
 
 
 def _navigation(app: Dash, library: Library, panels: _Modules, pages: _Modules) -> None:
@@ -69,8 +69,6 @@ def _source(app: Dash, library: Library) -> None:
     app.callback(
         Output(ids.card(MATCH), "children"),
         Input(ids.version(MATCH), "data"),
-        Input(ids.PICKER, "value"),
-        Input(ids.TABS, "value"),
         State(ids.card(MATCH), "id"),
     )(partial(show.card, library))
 
@@ -120,12 +118,18 @@ def _traces(app: Dash, library: Library) -> None:
         return show.trace_choice(library, found, clicks, buttons, now, clicked=ids.is_click(ctx.triggered))
 
 
-def _time_axis(app: Dash) -> None:
+def _in_the_browser(app: Dash) -> None:
+    """What needs no server."""
+    app.clientside_callback(  # type: ignore[no-untyped-call]
+        ClientsideFunction("inferometer", "select"),
+        Output(ids.card(ALL), "className"),
+        Input(ids.PICKER, "value"),
+        State(ids.card(ALL), "id"),
+    )
     app.clientside_callback(  # type: ignore[no-untyped-call]
         ClientsideFunction("inferometer", "share"),
         Output(ids.RANGE, "data"),
         Input(ids.panel(ALL), "relayoutData"),
-        Input(ids.PICKER, "value"),
         State(ids.RANGE, "data"),
     )
     app.clientside_callback(  # type: ignore[no-untyped-call]

@@ -16,16 +16,15 @@ from dashboard.data import Entry, Shown
 from dashboard.navigation import link
 
 
-def card(entry: Entry, shown: Shown, *, selected: bool, tab: str) -> html.Article:
-    """One source's card. Its name leads to it where it is not the one that is looked at."""
+def card(entry: Entry, shown: Shown) -> html.Article:
+    """One source's card; its name leads to it."""
     analysis = shown.view.analysis
     found = analysis.verdict
-    name = plain(entry.id, 60)
     return html.Article(
         [
             html.Div(
                 [
-                    html.Strong(name) if selected else dcc.Link(name, href=link(entry.id, tab)),
+                    dcc.Link(plain(entry.id, 60), href=link(entry.id)),
                     html.Span(_origin(analysis), className="faint"),
                     *([html.Span("live", className="live")] if shown.live else []),
                 ],
@@ -34,7 +33,7 @@ def card(entry: Entry, shown: Shown, *, selected: bool, tab: str) -> html.Articl
             html.Div([_verdict(found), *_stats(analysis, shown.view.reference)], className="card-body"),
             bar(found.shares),
         ],
-        className="card selected" if selected else "card",
+        className="card",
     )
 
 

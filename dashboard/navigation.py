@@ -17,9 +17,9 @@ class Place(NamedTuple):
     source: str
 
 
-def link(source: str, tab: str) -> str:
-    """The address of a source's page."""
-    return f"?{urlencode({'source': source, 'tab': tab})}"
+def link(source: str, tab: str | None = None) -> str:
+    """The address of a source's page; of the page that is open, where none is named."""
+    return f"?{urlencode({'source': source} | ({'tab': tab} if tab else {}))}"
 
 
 def pages_for(pages: Mapping[str, ModuleType], kind: str) -> list[str]:
@@ -42,7 +42,8 @@ def go(
     """
     if trigger not in {ids.TABS, ids.PICKER}:
         asked = parse_qs((search or "").removeprefix("?"))
-        source, tab = (asked.get(name, [None])[-1] for name in ("source", "tab"))
+        source = asked.get("source", [""])[-1]
+        tab = asked.get("tab", [tab])[-1]
     entry = library.entry(source)
     open_to_it = pages_for(pages, entry.kind)
     here = tab if tab in open_to_it else open_to_it[0]

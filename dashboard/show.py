@@ -54,16 +54,14 @@ def draw_trace(panel: ModuleType, library: Library, trace: str | None, state: St
     return _read(lambda: library.trace(source, trace), lambda shown: panel.figure(shown.view), theme.nothing)
 
 
-def card(
-    library: Library, version: str | None, source: str | None, tab: str | None, place: Mapping[str, str]
-) -> html.Article:
-    """A card, that of the source that is looked at or one that leads to its own."""
-    if version is None or source is None:
+def card(library: Library, version: str | None, place: Mapping[str, str]) -> html.Article:
+    """A source's card."""
+    if version is None:
         raise PreventUpdate
     entry = library.entry(place["name"])
     return _read(
         lambda: library.shown(entry.id),
-        lambda shown: cards.card(entry, shown, selected=entry.id == source, tab=tab or ""),
+        lambda shown: cards.card(entry, shown),
         lambda reason: cards.unreadable(entry, reason),
     )
 

@@ -226,13 +226,13 @@ def test_several_runs_are_picked_by_card_and_by_list(tmp_path: Path, page: Page)
     paths = [str(runs.finished(tmp_path / name)) for name in ("first", "second")]
     for url in _serve("dashboard", *paths):
         page.goto(url)
-        expect(page.locator(".card.selected .card-name")).to_contain_text("first")
+        expect(page.locator(".selected .card-name")).to_contain_text("first")
         page.get_by_role("link", name="second").click()
-        expect(page.locator(".card.selected .card-name")).to_contain_text("second")
+        expect(page.locator(".selected .card-name")).to_contain_text("second")
         assert "source=second" in page.url
         page.get_by_role("textbox", name="run or trace").click()
         page.get_by_role("option", name="first").click()
-        expect(page.locator(".card.selected .card-name")).to_contain_text("first")
+        expect(page.locator(".selected .card-name")).to_contain_text("first")
 
 
 def test_a_run_that_is_being_recorded_is_followed(tmp_path: Path, page: Page) -> None:

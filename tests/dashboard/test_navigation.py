@@ -28,6 +28,11 @@ def test_any_other_address_opens_the_first(library: Library, search: str | None)
     assert go(library, PAGES, ids.ADDRESS, search=search, tab=None, source=None)[1:] == ("utilization", "a")
 
 
+def test_an_address_without_a_page_keeps_the_one_that_is_open(library: Library) -> None:
+    place = go(library, PAGES, ids.ADDRESS, search=link("b & c"), tab="cost", source="a")
+    assert place == Place(link("b & c", "cost"), "cost", "b & c")
+
+
 def test_a_tab_keeps_the_source_and_a_source_keeps_the_tab(library: Library) -> None:
     place = go(library, PAGES, ids.TABS, search=link("a", "cost"), tab="latency", source="b & c")
     assert place == Place(link("b & c", "latency"), "latency", "b & c")

@@ -90,21 +90,23 @@ def test_nothing_is_answered_before_there_is_something_to_show(library: Library,
 
 
 def test_the_card_says_what_holds_the_server_back_and_what_it_costs(library: Library) -> None:
-    card = show.card(library, "1", "vllm_h200", "cost", {"name": "vllm_h200"})
-    text = words(card)
+    text = words(show.card(library, "1", {"name": "vllm_h200"}))
     for part in ("M", "memory bandwidth", "confidence 0.9", "SM active", "NVML says", "First token, p99", "Waiting"):
         assert part in text
     assert "$0.1" in text
     assert "/ 1,000" in text
     assert "this is the reference" in text
-    assert "className='card selected'" in str(card)
 
 
-def test_the_card_of_another_source_leads_to_it(library: Library) -> None:
-    card = show.card(library, "1", "vllm_h200", "traces", {"name": TRACE.name})
-    assert "className='card'" in str(card)
-    assert "?source=decode_c32.pt.trace.json.gz&tab=traces" in str(card)
+def test_the_card_of_a_trace_leads_to_it(library: Library) -> None:
+    card = show.card(library, "1", {"name": TRACE.name})
+    assert "?source=decode_c32.pt.trace.json.gz" in str(card)
     assert "GPU busy" in words(card)
+
+
+def test_a_card_waits_for_its_version(library: Library) -> None:
+    with pytest.raises(PreventUpdate):
+        show.card(library, None, {"name": TRACE.name})
 
 
 def test_the_header_names_the_hardware_the_price_and_the_reference(library: Library, state: dict[str, str]) -> None:
@@ -197,7 +199,7 @@ def test_a_source_that_cannot_be_read_says_why_everywhere(tmp_path: Path) -> Non
     figure: go.Figure = show.draw(PANELS["ribbon"], library, state, None)
     assert "no data: " in figure.layout.annotations[0].text
     assert "<b>" not in figure.layout.annotations[0].text
-    assert "cannot be read" in str(show.card(library, "1", path.name, "cost", {"name": path.name}))
+    assert "cannot be read" in str(show.card(library, "1", {"name": path.name}))
     assert "samples.sqlite" in words(show.tables_of(PAGES["cost"], library, state))
     assert show.header_of(library, state) == []
 
@@ -212,7 +214,7 @@ def test_every_panel_has_its_place() -> None:
 
 def test_no_text_is_ever_handed_over_as_html(library: Library, state: dict[str, str]) -> None:
     everything = [
-        show.card(library, "1", "vllm_h200", "cost", {"name": "vllm_h200"}),
+        show.card(library, "1", {"name": "vllm_h200"}),
         show.trace_tables(PAGES["traces"], library, TRACE.name, state),
         *show.page(PANELS, library, "traces", "vllm_h200", None)[0],
     ]
