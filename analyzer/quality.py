@@ -44,7 +44,8 @@ def trace_quality(trace: Trace, steps: StepColumns | None) -> Quality:
 def run_quality(data: RunData, observed_s: float, whole_s: float) -> Quality:
     """Coverage is the share of the run with GPU readings; captures are left out on purpose, and said so."""
     captured = total(clip(union(*captures(data)), extent(data))) / 1e9
-    notes = [f"{name}: {reason}" for name, reason in sorted(data.absences.items())]
+    # How the collector's own sources fared is not about the server.
+    notes = [f"{name}: {why}" for name, why in sorted(data.absences.items()) if not name.startswith("collector/")]
     if captured:
         left_out = f"{captured:.1f} s of profiler captures and their wake are left out of verdict and utilization"
         notes.insert(0, f"{left_out}: a capture stalls the GPU.")

@@ -112,7 +112,7 @@ def _details(analysis: Analysis, width: int, room: _Room) -> list[RenderableType
         return _some(phases, width, room.rows, "phases")
     if kernels.rows:
         return [Text(), *_some(kernels, width, min(room.rows, _KERNELS), "kernels", _KERNEL_COLUMNS)]
-    if analysis.latency is not None:
+    if analysis.latency is not None and analysis.latency.overall.stats:
         return [Text(), table(run_tables.latency([analysis.latency.overall]), width, only=_LATENCY_COLUMNS)]
     return []
 
