@@ -44,10 +44,14 @@ class _Multiple:
     tick: Callable[[float], str]
 
 
+def _tick(value: float) -> str:
+    return f"{value:,g}"
+
+
 _MULTIPLES = (
-    _Multiple("$ per 1,000 answers", lambda p: p.usd_per_1000, per_thousand, lambda usd: f"${usd:g}"),
+    _Multiple("$ per 1,000 answers", lambda p: p.usd_per_1000, per_thousand, lambda usd: f"${_tick(usd)}"),
     _Multiple("time per output token, p50", lambda p: p.tpot_p50_s, duration, duration),
-    _Multiple("output tokens/s", lambda p: p.tokens_per_s, lambda v: number(v, "tokens/s"), number),
+    _Multiple("output tokens/s", lambda p: p.tokens_per_s, lambda v: number(v, "tokens/s"), _tick),
 )
 _GUTTER = 0.075
 _DOTTED = {"color": theme.GREY, "dash": "dot", "width": 2}
@@ -115,7 +119,7 @@ def _frame(drawn: go.Figure, multiple: _Multiple, column: int, loads: Sequence[f
     left = column * (width + _GUTTER)
     x, y = _axes(column)
     drawn.update_layout({
-        x.replace("x", "xaxis"): theme.decades(loads, number) | {
+        x.replace("x", "xaxis"): theme.decades(loads, _tick) | {
             "domain": [left, left + width], "anchor": y, "range": _span(loads, 0.55),
             "title": {"text": "requests running, mean"}},
         y.replace("y", "yaxis"): theme.decades(values, multiple.tick) | {"anchor": x, "range": _span(values, 0.35)},
@@ -167,11 +171,12 @@ def _outlines(drawn: go.Figure, points: Sequence[_Point], multiple: _Multiple, c
             xanchor=point.running,
             yanchor=multiple.value(point),
         )
-    # Above and below in turn, so that the names of neighbours do not run into each other.
-    sides = [(point, row % 2 == 0) for row, point in enumerate(known)]
+    values = [multiple.value(point) or 0.0 for point in known]
+    # Above where the points fall to the next one and below where they rise, so that names keep out of its way.
+    sides = [(point, here >= then) for point, here, then in zip(known, values, [*values, 0.0][1:], strict=True)]
     drawn.add_scatter(
         x=[point.running for point in known],
-        y=[multiple.value(point) for point in known],
+        y=values,
         mode="text",
         text=[_beside(theme.safe(point.name, 24), above=above) for point, above in sides],
         textposition=["top center" if above else "bottom center" for _, above in sides],
