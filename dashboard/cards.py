@@ -7,9 +7,9 @@ from dash import dcc, html
 
 from analyzer.bottlenecks import bottleneck
 from analyzer.formatting import MISSING, duration, number, per_thousand, percent
-from analyzer.reports._lines import remedy
-from analyzer.reports._run_tables import brief, percentile
 from analyzer.schema import Analysis, Cost, LatencyWindow, Verdict
+from analyzer.tables.lines import remedy
+from analyzer.tables.runs import brief, percentile
 from analyzer.wording import plain
 from dashboard.components import badge, bar, notice, stat
 from dashboard.data import Entry, Shown

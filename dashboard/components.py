@@ -10,8 +10,8 @@ from dash import dcc, html
 from analyzer import theme
 from analyzer.bottlenecks import Bottleneck, bottleneck
 from analyzer.formatting import percent
-from analyzer.reports._grid import Grid, class_of
 from analyzer.schema import Share
+from analyzer.tables.grid import Grid, class_of
 from dashboard import ids
 
 #: Parts of a bar narrower than this have no letter: it would not fit.

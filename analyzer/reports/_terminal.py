@@ -10,8 +10,8 @@ from rich.text import Text
 
 from analyzer.bottlenecks import Bottleneck, bottleneck
 from analyzer.formatting import percent
-from analyzer.reports._grid import Grid, class_of
 from analyzer.schema import Share
+from analyzer.tables.grid import Grid, class_of
 
 _WIDTH = 80
 _WIDEST = 120

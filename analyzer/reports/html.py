@@ -14,10 +14,10 @@ from analyzer import panels, theme
 from analyzer.bottlenecks import bottleneck
 from analyzer.formatting import percent
 from analyzer.panels import View
-from analyzer.reports import _lines as lines
-from analyzer.reports import _tables as tables
-from analyzer.reports._grid import class_of
 from analyzer.schema import Analysis
+from analyzer.tables import every as tables
+from analyzer.tables import lines
+from analyzer.tables.grid import class_of
 from analyzer.wording import plain
 from collector.plugins import discover
 

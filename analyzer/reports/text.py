@@ -8,12 +8,12 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from analyzer.reports import _lines as lines
-from analyzer.reports import _run_tables as run_tables
-from analyzer.reports import _tables as tables
-from analyzer.reports._grid import Grid
 from analyzer.reports._terminal import bar, chip, console, legend, table
 from analyzer.schema import Analysis
+from analyzer.tables import every as tables
+from analyzer.tables import lines
+from analyzer.tables import runs as run_tables
+from analyzer.tables.grid import Grid
 from analyzer.wording import plain
 
 SUFFIX = ".txt"

@@ -2,9 +2,9 @@
 
 from analyzer.formatting import money
 from analyzer.panels import View
-from analyzer.reports._grid import Grid, columns
-from analyzer.reports._run_tables import costs
 from analyzer.schema import Price
+from analyzer.tables.grid import Grid, columns
+from analyzer.tables.runs import costs
 from analyzer.wording import plain
 
 TITLE = "Cost"

@@ -2,9 +2,9 @@
 
 from analyzer.formatting import count, duration, interval, number
 from analyzer.panels import View
-from analyzer.reports._grid import Grid, columns
-from analyzer.reports._run_tables import brief, latency, percentile
 from analyzer.schema import LatencyWindow
+from analyzer.tables.grid import Grid, columns
+from analyzer.tables.runs import brief, latency, percentile
 from analyzer.wording import plain
 
 TITLE = "Tail latency"

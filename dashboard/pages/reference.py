@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from analyzer import theme
 from analyzer.formatting import money, number
 from analyzer.panels import View
-from analyzer.reports._grid import Grid, columns
-from analyzer.reports._run_tables import brief, parts, percentile
 from analyzer.schema import Analysis
+from analyzer.tables.grid import Grid, columns
+from analyzer.tables.runs import brief, parts, percentile
 from analyzer.wording import plain
 
 TITLE = "Reference"

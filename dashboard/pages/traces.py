@@ -1,8 +1,8 @@
 """What did the kernels of each captured trace do?"""
 
 from analyzer.panels import View
-from analyzer.reports._grid import Grid
-from analyzer.reports._tables import devices, evidence, kernels, shares, steps
+from analyzer.tables.every import devices, evidence, kernels, shares, steps
+from analyzer.tables.grid import Grid
 
 TITLE = "Traces"
 ORDER = 50

@@ -1,9 +1,9 @@
 """What did the GPU do, and what does the verdict rest on?"""
 
 from analyzer.panels import View
-from analyzer.reports._grid import Grid
-from analyzer.reports._run_tables import overview
-from analyzer.reports._tables import evidence, gpus, shares
+from analyzer.tables.every import evidence, gpus, shares
+from analyzer.tables.grid import Grid
+from analyzer.tables.runs import overview
 
 TITLE = "Utilization"
 ORDER = 10

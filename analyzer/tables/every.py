@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from analyzer.evidence import Fact
 from analyzer.formatting import MISSING, count, duration, gain, money, number, percent
-from analyzer.reports._grid import Grid, class_name, columns
-from analyzer.reports._run_tables import brief, costs, latency, overview, percentile
 from analyzer.schema import Analysis
+from analyzer.tables.grid import Grid, class_name, columns
+from analyzer.tables.runs import brief, costs, latency, overview, percentile
 from analyzer.wording import figure, kernel_name, label, plain, quantity
 
 

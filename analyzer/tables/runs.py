@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analyzer.formatting import MISSING, count, duration, interval, money, number, percent
-from analyzer.reports._grid import Grid, class_name, columns
 from analyzer.schema import Analysis, CostWindow, LatencyWindow, Percentile, UseWindow, VerdictWindow
+from analyzer.tables.grid import Grid, class_name, columns
 from analyzer.wording import label, plain
 
 #: What the GPU really did, then the figure of NVML that hides it.

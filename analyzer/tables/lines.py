@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from analyzer.bottlenecks import bottleneck
 from analyzer.formatting import count, duration, gain, money, number, per_thousand, percent
-from analyzer.reports._run_tables import ACTIVITY, brief, percentile
 from analyzer.schema import Analysis, Cost, DeviceBudget, Verdict
+from analyzer.tables.runs import ACTIVITY, brief, percentile
 from analyzer.wording import label, plain
 
 #: With more devices the lines speak of all of them at once.
