@@ -101,7 +101,7 @@ def _window(price: Price | None, gpus: int, name: str | None, window_ns: tuple[i
         requests_ok=None if ok is None else round(ok),
         requests_failed=None if use.failed is None else round(use.failed),
         usd_per_1000=per_1000,
-        usd_per_1000_busy=per_1000 * busy if per_1000 is not None and busy is not None else None,
+        usd_per_1000_busy=per_1000 * busy if per_1000 is not None and busy else None,
         idle_ratio=use.idle_ratio,
         usd_per_million_tokens=1e6 * usd / tokens if usd is not None and tokens else None,
         joules_per_request=use.joules / ok if use.joules is not None and ok else None,
