@@ -12,6 +12,7 @@ from analyzer.columns import CATEGORIES, Bool, Float64, Int32, Trace
 from analyzer.roofline import Hardware, ridge_tokens
 from analyzer.schema import Kernel
 from analyzer.steps import StepColumns
+from analyzer.windows import window_of
 
 FAMILIES = (
     "copy", "communication", "attention", "normalisation", "sampling", "gemm", "convolution", "elementwise", "other",
@@ -88,9 +89,8 @@ def step_tokens(trace: Trace, steps: StepColumns | None) -> Float64:
     """Tokens of the step each row of device work started in, NaN outside every step, shape (n,)."""
     if steps is None:
         return np.full(len(trace.device), np.nan)
-    row = np.searchsorted(steps.start_ns, trace.device.start_ns, side="right") - 1
-    inside = (row >= 0) & (trace.device.start_ns < steps.end_ns[-1])
-    return np.where(inside, steps.tokens[np.maximum(row, 0)], np.nan)
+    step = window_of(trace.device.start_ns, steps.start_ns, steps.end_ns)
+    return np.where(step >= 0, steps.tokens[step], np.nan)
 
 
 def top_kernels(trace: Trace, family_of: Int32, roof: Int32) -> tuple[Kernel, ...]:

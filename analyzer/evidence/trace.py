@@ -10,15 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.columns import CATEGORIES, Bool, Float64, Int32, Int64, Spans, Trace
-from analyzer.evidence import Evidence
+from analyzer.evidence import PARTS, Evidence
 from analyzer.kernels import COMPUTE, FAMILIES, MEMORY
 from analyzer.roofline import Hardware
 from analyzer.schema import DeviceBudget
 from analyzer.steps import StepColumns
 from analyzer.timeline import EMPTY, IntervalSet, complement, covered_within, subtract, total, union
+from analyzer.windows import window_of
 
 #: A device gap of which the launching thread spent at least this share in calls and operators had work to do.
 _HOST_AT_WORK = 0.5
+
+#: The parts of ``analyzer.evidence.PARTS`` that a trace can show, each a set of a ``DeviceTime``. No demand is not one.
+_PARTS = tuple(part for part in PARTS if part != "idle_no_demand")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +33,8 @@ class DeviceTime:
     span_ns: tuple[int, int]
     busy: IntervalSet
     compute: IntervalSet
-    communication: IntervalSet
-    copy: IntervalSet
+    exposed_communication: IntervalSet
+    exposed_copy: IntervalSet
     #: Within ``compute``: by roof, then the rest.
     compute_bound: IntervalSet
     memory_bound: IntervalSet
@@ -48,8 +52,8 @@ class DeviceTime:
             device=self.device,
             span_s=(self.span_ns[1] - self.span_ns[0]) / 1e9,
             compute_s=total(self.compute) / 1e9,
-            exposed_communication_s=total(self.communication) / 1e9,
-            exposed_copy_s=total(self.copy) / 1e9,
+            exposed_communication_s=total(self.exposed_communication) / 1e9,
+            exposed_copy_s=total(self.exposed_copy) / 1e9,
             idle_s=(launch + waits) / 1e9,
             idle_launch_s=launch / 1e9,
             idle_device_s=waits / 1e9,
@@ -91,8 +95,8 @@ def _device_time(
         span_ns=span,
         busy=busy,
         compute=compute,
-        communication=communication,
-        copy=subtract(subtract(covered(is_copy), compute), communication),
+        exposed_communication=communication,
+        exposed_copy=subtract(subtract(covered(is_copy), compute), communication),
         compute_bound=under_compute,
         memory_bound=under_memory,
         busy_other=subtract(subtract(compute, under_compute), under_memory),
@@ -180,7 +184,7 @@ def trace_evidence(
     start, end = _windows(times, steps)
 
     def seconds(part: str) -> Float64:
-        covered = [covered_within(getattr(time, _SETS[part]), start, end) for time in times]
+        covered = [covered_within(getattr(time, part), start, end) for time in times]
         mean: Float64 = np.mean(covered, axis=0) / 1e9
         return mean
 
@@ -197,12 +201,11 @@ def trace_evidence(
         signals["compute_roof_ratio"] = _compute_roof_ratio(trace, steps, device, start, end)
     if steps is not None:
         signals["step_tokens"] = steps.tokens[steps.steady]
-        signals["step_batch"] = (steps.context + steps.generation)[steps.steady].astype(np.float64)
     return Evidence(
         kind="trace",
         start_ns=start,
         end_ns=end,
-        parts={part: seconds(part) for part in _SETS},
+        parts={part: seconds(part) for part in _PARTS},
         signals=signals,
         missing=missing,
         ridge_tokens=device.ridge_tokens if device else None,
@@ -221,10 +224,8 @@ def _compute_roof_ratio(
     Under the memory roof a step of T tokens needs T over the ridge's tokens of its time for arithmetic. Under the
     compute roof it is what the recorded matrix products need at peak over what their kernels took.
     """
-    work = trace.device
-    middle = (work.start_ns + work.end_ns) // 2
-    window = np.searchsorted(start, middle, side="right") - 1
-    inside = (window >= 0) & (middle < end[np.maximum(window, 0)])
+    window = window_of((trace.device.start_ns + trace.device.end_ns) // 2, start, end)
+    inside = window >= 0
     needed, took = _seconds_at_peak(trace, device)
     at_peak, in_kernels = (np.bincount(window[inside], values[inside], len(start)) for values in (needed, took))
     ratio = np.divide(at_peak, in_kernels, out=np.full(len(start), np.nan), where=in_kernels > 0)
@@ -251,18 +252,6 @@ def _seconds_at_peak(trace: Trace, device: Hardware) -> tuple[Float64, Float64]:
     took = np.where(linked, work.end_ns - work.start_ns, 0) / 1e9
     whole = np.bincount(place, took, len(ids))[place]
     return np.divide(need[place] * took, whole, out=nothing, where=linked & (whole > 0)), took
-
-
-_SETS = {
-    "compute_bound": "compute_bound",
-    "memory_bound": "memory_bound",
-    "busy_other": "busy_other",
-    "exposed_communication": "communication",
-    "exposed_copy": "copy",
-    "idle_starved": "idle_starved",
-    "idle_device": "idle_device",
-    "idle_unknown": "idle_unknown",
-}
 
 
 def _windows(times: tuple[DeviceTime, ...], steps: StepColumns | None) -> tuple[Int64, Int64]:

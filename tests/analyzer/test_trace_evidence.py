@@ -211,7 +211,8 @@ def test_the_budget_of_any_trace_sums_to_its_span_exactly(
     )  # fmt: skip
 
     for time in times(trace):
-        parts = (time.compute, time.communication, time.copy, time.idle_starved, time.idle_device, time.idle_unknown)
+        idle = (time.idle_starved, time.idle_device, time.idle_unknown)
+        parts = (time.compute, time.exposed_communication, time.exposed_copy, *idle)
         assert time.span_ns[1] - time.span_ns[0] == sum(map(total, parts))
         assert total(time.compute) == sum(map(total, (time.compute_bound, time.memory_bound, time.busy_other)))
     found = evidence(trace)
