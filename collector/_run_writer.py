@@ -1,10 +1,11 @@
 """Recording a run folder. Private to ``collector.store``."""
 
 import math
+import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any, Self, TypeAlias
 import msgspec
 
 from collector import _run_folder, _sqlite
+from collector._retention import Retention
 from collector.catalogue import CATALOGUE
 from collector.errors import UserError
-from collector.schema import SCHEMA_VERSION, Absent, Event, Histogram, Request, Run, Sample
+from collector.schema import SCHEMA_VERSION, Absent, Engine, Event, Histogram, Request, Run, Sample
 
 #: What a writer takes.
 Record: TypeAlias = Sample | Histogram | Request | Event
@@ -41,10 +43,13 @@ class RunWriter:
         self._quantities: dict[str, list[str]] = defaultdict(list)
         self._newest_ns: dict[str, int] = {}
         self._reasons: dict[tuple[str, str, str], str | None] = {}
-        self._subjects: set[str] = set()
+        #: When each subject was last added.
+        self._subjects: dict[str, int] = {}
         self._counts: dict[tuple[str, str], tuple[tuple[float, ...], ...]] = {}
         self._samples: dict[str, list[Sample]] = defaultdict(list)
         self._rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        self._retention = Retention(connection)
+        self._file = (path / _run_folder.DATABASE).stat()
 
     @classmethod
     def create(cls, path: Path, run: Run) -> Self:
@@ -68,8 +73,9 @@ class RunWriter:
             undo.callback(connection.close)
             _sqlite.create_tables(connection)
             _run_folder.write_run(path, run)
+            writer = cls(path, run, connection)
             undo.pop_all()
-        return cls(path, run, connection)
+        return writer
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +129,7 @@ class RunWriter:
         with _run_folder.writing(self.path):
             for source, samples in self._samples.items():
                 self._widen(source, samples)
-            with _transaction(self._connection):
+            with _sqlite.transaction(self._connection):
                 for table, insert in _sqlite.INSERTS.items():
                     self._connection.executemany(insert, self._rows[table])
                 for source, samples in self._samples.items():
@@ -131,6 +137,51 @@ class RunWriter:
         self._newest_ns = newest_ns
         self._samples.clear()
         self._rows.clear()
+
+    def retain(self, *, before_ns: int | None = None, largest_bytes: int | None = None) -> None:
+        """Drop a piece of what is too old or too much, oldest first, and say so in one event that grows.
+
+        What goes are spans of ten minutes; a call takes a few thousand rows of them, in some milliseconds, and the
+        next call goes on. Call it after each ``flush``.
+
+        Args:
+            before_ns: A span that ended before is too old.
+            largest_bytes: The database takes no more of the disk, as long as it holds more than one span.
+
+        Raises:
+            UserError: The disk refuses. Nothing is dropped; another call tries again.
+        """
+        sources = [source for source, quantities in self._quantities.items() if quantities]
+        with _run_folder.writing(self.path):
+            gone = self._retention.drop(sources, self._subjects, before_ns, largest_bytes, self._wal_bytes())
+        if gone:
+            self._subjects = {name: t_ns for name, t_ns in self._subjects.items() if name not in gone}
+            self._reasons = {key: reason for key, reason in self._reasons.items() if key[1] not in gone}
+            self._counts = {key: counts for key, counts in self._counts.items() if key[0] not in gone}
+
+    def is_there(self) -> bool:
+        """Whether the folder still holds the file that is written to: nobody deleted or moved it."""
+        try:
+            file = (self.path / _run_folder.DATABASE).stat()
+        except OSError:
+            return False
+        return os.path.samestat(file, self._file)
+
+    def abandon(self) -> None:
+        """Let go of a folder that is not there any more; what was not flushed is lost."""
+        self._closed = True
+        self._connection.close()
+
+    def describe(self, engine: Engine) -> None:
+        """Say in ``run.json`` which server this is, where that was learnt after the recording began.
+
+        Raises:
+            UserError: The disk refuses; ``run.json`` stays as it was.
+        """
+        run = replace(self.run, engine=engine)
+        with _run_folder.writing(self.path):
+            _run_folder.write_run(self.path, run)
+        self.run = run
 
     def close(self, ended_ns: int | None = None) -> None:
         """Flush, and leave a folder that a read-only medium can hold; a second call does nothing.
@@ -153,13 +204,18 @@ class RunWriter:
             with _run_folder.writing(self.path):
                 _run_folder.write_run(self.path, self.run)
 
+    def _wal_bytes(self) -> int:
+        with suppress(OSError):
+            return (self.path / _run_folder.WAL).stat().st_size
+        return 0
+
     def _add_sample(self, sample: Sample) -> None:
         if not _sqlite.SOURCE_NAME.fullmatch(sample.source):
             raise ValueError(f"{sample.source!r} is no name for a source: one word in lower case")
         unknown = sample.values.keys() - _sqlite.SAMPLED
         if unknown or not sample.values:
             raise ValueError(f"{sample.source}: the catalogue has no sampled {', '.join(sorted(unknown)) or 'nothing'}")
-        self._add_subject(sample.subject)
+        self._add_subject(sample.subject, sample.t_ns)
         for quantity, value in sample.values.items():
             key = (sample.source, sample.subject, quantity)
             reason = _reason(value)
@@ -178,18 +234,18 @@ class RunWriter:
         if not all(map(math.isfinite, (*chain.from_iterable(counts), histogram.sum))):
             raise ValueError(f"{histogram.quantity}: an edge, a count or the sum is not finite")
         key = (histogram.subject, histogram.quantity)
+        self._add_subject(histogram.subject, histogram.t_ns)
         if self._counts.get(key) == counts:
             return
         self._counts[key] = counts
-        self._add_subject(histogram.subject)
         edges, cumulative = (msgspec.json.encode(numbers).decode() for numbers in counts)
         self._rows["edges"].append((edges,))
         self._rows["histogram"].append((histogram.t_ns, *key, edges, cumulative, histogram.sum))
 
-    def _add_subject(self, name: str) -> None:
+    def _add_subject(self, name: str, t_ns: int) -> None:
         if name not in self._subjects:
             self._rows["subject"].append((_text(name),))
-            self._subjects.add(name)
+        self._subjects[name] = max(t_ns, self._subjects.get(name, 0))
 
     def _widen(self, source: str, samples: list[Sample]) -> None:
         """Give a source a column for each quantity. A commit of its own: it holds if the samples fail."""
@@ -198,7 +254,7 @@ class RunWriter:
             set(chain.from_iterable(sample.values for sample in samples)) - set(known), key=list(CATALOGUE).index
         )
         if new:
-            with _transaction(self._connection):
+            with _sqlite.transaction(self._connection):
                 _sqlite.widen(self._connection, source, known, new)
             known += new
 
@@ -239,16 +295,3 @@ def _reason(value: float | Absent) -> str | None:
 def _number(value: float | Absent | None) -> float | None:
     """A value as its column holds it; NULL is absent."""
     return None if value is None or isinstance(value, Absent) or not math.isfinite(value) else value
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # Where the disk failed, SQLite may have rolled back by itself.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise

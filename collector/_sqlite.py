@@ -12,6 +12,7 @@ between flushes or repaired after a crash: a reader works out the one open bucke
 import re
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -63,15 +64,16 @@ TABLES = {
     },
 }
 
-_SUBJECT = "(SELECT id FROM subject WHERE name = ?)"
+#: The id of the subject whose name is the parameter.
+SUBJECT = "(SELECT id FROM subject WHERE name = ?)"
 _EDGES = "(SELECT id FROM edges WHERE edges = ?)"
 
 #: How a row enters each of those tables, in an order that finds subjects and edges there.
 INSERTS = {
     "subject": "INSERT OR IGNORE INTO subject (name) VALUES (?)",
     "edges": "INSERT OR IGNORE INTO edges (edges) VALUES (?)",
-    "absence": f"INSERT INTO absence VALUES (?, ?, {_SUBJECT}, ?, ?)",
-    "histogram": f"INSERT INTO histogram VALUES (?, {_SUBJECT}, ?, {_EDGES}, ?, ?)",
+    "absence": f"INSERT INTO absence VALUES (?, ?, {SUBJECT}, ?, ?)",
+    "histogram": f"INSERT INTO histogram VALUES (?, {SUBJECT}, ?, {_EDGES}, ?, ?)",
     "request": "INSERT INTO request VALUES (?, ?, ?, ?, ?, ?)",
     "event": "INSERT INTO event VALUES (?, ?, ?, ?, ?)",
 }
@@ -104,6 +106,8 @@ _OF_ROLLUPS = (
     "sum({0} * {0}_count) / sum({0}_count) AS {0}, "
     "min({0}_min) AS {0}_min, max({0}_max) AS {0}_max, sum({0}_count) AS {0}_count"
 )
+#: How much of the WAL stays when it has been emptied.
+LARGEST_WAL_BYTES = 16_000_000
 #: The longest text or row that SQLite reads, also from a stranger's file.
 LONGEST_BYTES = 1_000_000
 
@@ -119,10 +123,26 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what is done within, or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # Where the disk failed, SQLite may have rolled back by itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make an empty database a run folder's, in WAL mode."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    # What a burst made of the WAL is given back to the disk.
+    connection.execute(f"PRAGMA journal_size_limit = {LARGEST_WAL_BYTES}")
     for table, columns in TABLES.items():
         _create(connection, table, columns)
     connection.execute("CREATE INDEX histogram_subject ON histogram (subject, quantity, t_ns)")
@@ -164,7 +184,7 @@ def _create(connection: sqlite3.Connection, table: str, columns: dict[str, str],
 def insert_sample(source: str, quantities: Sequence[str]) -> str:
     """How a sample enters: time, name of the subject, then the quantities in this order."""
     columns = ", ".join(["t_ns", "subject", *quantities])
-    values = ", ".join(["?", _SUBJECT, *("?" for _ in quantities)])
+    values = ", ".join(["?", SUBJECT, *("?" for _ in quantities)])
     return f"INSERT INTO {sample_table(source)} ({columns}) VALUES ({values})"
 
 
