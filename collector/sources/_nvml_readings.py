@@ -94,7 +94,7 @@ FAST = (
     ),
 )
 
-#: 3 ms, and up to 27 ms.
+#: 3 ms idle, 5 ms of CPU on average on a busy GPU, and up to 27 ms.
 ENERGY = (_one("energy_joules_total", lambda nv, handle: nv.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3),)
 
 #: 1–10 µs, but seldom new.

@@ -60,7 +60,9 @@ class Unit:
             fast: What is read at every tick.
             windows: Its GPM windows, or why it has none.
         """
-        self._nv, self._handle, self._fast, self._windows = nv, handle, tuple(fast), windows
+        self._nv, self._handle, self._fast = nv, handle, tuple(fast)
+        self._windows = windows
+        self._slow_windows: _gpm.Windows | None = None
         self.subject = subject
         self._tasks: list[Task] = []
         self._never: dict[Reading, Absent] = {}
@@ -71,6 +73,12 @@ class Unit:
         """Read these less often."""
         self._quantities.update(quantity for reading in readings for quantity in reading.quantities)
         self._tasks.append(Task(period_s, lambda: {self.subject: self._take(readings)}))
+
+    def also_graphics(self, period_s: float, windows: _gpm.Windows | Absent) -> None:
+        """Read the graphics activity in windows of its own."""
+        if isinstance(windows, _gpm.Windows):
+            self._slow_windows = windows
+            self._tasks.append(Task(period_s, lambda: {self.subject: windows.read()}))
 
     def also_processes(self, handles: tuple[Handle, ...], memory_s: float, utilization_s: float) -> None:
         """Read the processes on these handles: their memory, and their shares."""
@@ -108,8 +116,9 @@ class Unit:
 
     def close(self) -> None:
         """Let go of the GPM samples."""
-        if isinstance(self._windows, _gpm.Windows):
-            self._windows.close()
+        for windows in (self._windows, self._slow_windows):
+            if isinstance(windows, _gpm.Windows):
+                windows.close()
 
     def _gpm(self) -> dict[str, Value]:
         if isinstance(self._windows, Absent):

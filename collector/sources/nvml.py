@@ -27,8 +27,6 @@ from collector.sources._nvml_xid import XidWatch
 
 _NS = 1_000_000_000
 
-#: The costly calls are made so often at most, and once a second over all GPUs.
-_COSTLY_S = 2.0
 #: After so long NVML is opened afresh to see whether a lost GPU is back: no handle survives a reset.
 REOPEN_S = 300.0
 
@@ -133,7 +131,7 @@ class Nvml:
         self._check_ns, self._reopen_ns = now_ns + round(RARE_S * _NS), now_ns + round(REOPEN_S * _NS)
 
     def _open_devices(self, nv: ModuleType, count: int) -> None:
-        world = World(nv=nv, costly_s=max(_COSTLY_S, count), clock=self._clock, sleep=self._sleep)
+        world = World(nv=nv, gpus=count, clock=self._clock, sleep=self._sleep)
         self._devices = [Device(world, index) for index in range(count)]
         handles = {device.index: device.handle for device in self._devices if not device.lost}
         if not handles:
