@@ -81,6 +81,10 @@ class Loss:
     kind: str
     count: int
     note: str
+    #: How many of them were work on a device.
+    device_count: int = 0
+    #: They are used all the same.
+    repaired: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +93,8 @@ class Trace:
 
     #: File name, without its folders.
     name: str
+    #: Which of the processes that work together recorded it; None where neither the file nor its name says.
+    rank: int | None = None
     devices: Mapping[int, Device]
     names: tuple[str, ...]
     #: Kernels, copies and fills on devices.

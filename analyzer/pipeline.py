@@ -17,7 +17,7 @@ from analyzer.evidence.trace import device_times, trace_evidence
 from analyzer.importers import Progress
 from analyzer.kernels import families, roofs, top_kernels
 from analyzer.latency import latency
-from analyzer.quality import run_quality, trace_quality
+from analyzer.quality import LEAST_COVERAGE_RATIO, run_quality, trace_quality
 from analyzer.roofline import hardware
 from analyzer.schema import Analysis, Budget, Source
 from analyzer.sources import find_sources, load
@@ -111,7 +111,11 @@ def _conclude_trace(trace: Trace, timings: Timings) -> Analysis:
         times = device_times(trace, family_of, roof, steps)
         budgets = tuple(time.budget() for time in times)
     with timings.step("verdict"):
-        judged = verdict.judge(trace_evidence(trace, times, steps, device), coverage=quality.coverage)
+        judged = verdict.judge(
+            trace_evidence(trace, times, steps, device),
+            coverage=quality.coverage,
+            least_coverage=LEAST_COVERAGE_RATIO,
+        )
     span_s, idle_s = sum(budget.span_s for budget in budgets), sum(budget.idle_s for budget in budgets)
     return Analysis(
         source=source,

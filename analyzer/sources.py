@@ -1,12 +1,11 @@
 """Find what can be analysed at a path, and load it with the importer that claims it."""
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from analyzer import importers
 from analyzer.columns import RunData, Trace
-from analyzer.importers import Progress
+from analyzer.importers import Progress, _inflate
 from collector.errors import UserError
 from collector.plugins import discover
 
@@ -57,20 +56,8 @@ def _expected() -> str:
 
 def _importer(path: Path) -> str | None:
     """Name of the importer that claims a path."""
-    head = _head(path) if path.is_file() else b""
+    head = _inflate.head(path, _HEAD_BYTES) if path.is_file() else b""
     return next((name for name, plugin in discover(importers).items() if plugin.claims(path, head)), None)
-
-
-def _head(path: Path) -> bytes:
-    """The first bytes of a file, inflated where it is gzip; of one cut short what there is."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if head[:2] != b"\x1f\x8b":
-        return head
-    try:
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
-    except zlib.error as error:
-        raise UserError(f"{path} is damaged inside its gzip stream: copy or record it again") from error
 
 
 def load(path: Path, progress: Progress | None = None) -> Trace | RunData:

@@ -27,18 +27,24 @@ _ROUNDING = 1e-9
 _OPEN_PARTS = ("busy_other", "idle_device", "idle_starved", "idle_unknown")
 
 
-def judge(evidence: Evidence, phases: Sequence[tuple[str, Bool]] = (), coverage: float = 1.0) -> Verdict:
+def judge(
+    evidence: Evidence,
+    phases: Sequence[tuple[str, Bool]] = (),
+    coverage: float = 1.0,
+    least_coverage: float = ABSTAIN_RATIO,
+) -> Verdict:
     """The verdict on all windows together, on each phase of a run, and on each of its windows.
 
     Args:
         evidence: From ``analyzer.evidence``.
         phases: Name of each phase and the windows that belong to it, shape (n,).
         coverage: Share of what should have been observed that was; it scales the confidence.
+        least_coverage: With less than this no bottleneck is named.
     """
     case = _Case.of(evidence, discover(rules))
     every = np.ones(len(evidence.start_ns), bool)
     headline = case.headline(every)
-    if headline.abstained is None and coverage < ABSTAIN_RATIO:
+    if headline.abstained is None and coverage < least_coverage:
         headline = _Headline("unknown", 0.0, f"only {100 * coverage:.0f} % of the time can be judged", None)
     rows = np.arange(len(every))
     return Verdict(

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analyzer.columns import CATEGORIES
-from analyzer.importers import kineto
+from analyzer.importers import _inflate, kineto
 from collector.errors import UserError
 from tests.analyzer.traces import BASE_NS, ORIGIN_US, Json, document, kernel, launch, load, load_text, operator
 
@@ -133,7 +133,7 @@ def test_a_file_that_cannot_be_used_gets_one_sentence_with_its_name(tmp_path: Pa
 
 
 def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kineto, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(_inflate, "MAX_BYTES", 1 << 20)
 
     with pytest.raises(UserError, match="inflates to more than"):
         load_text(tmp_path, gzip.compress(b" " * (64 << 20)))

@@ -93,7 +93,7 @@ def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
 
     assert told.startswith(f"{tmp_path} holds no trace and no run folder")
     assert told.endswith(
-        "give it a torch profiler trace (.json, .json.gz) or a run folder (what inferometer collect records)"
+        "give it a torch profiler trace (.json, .json.gz, .json.zst) or a run folder (what inferometer collect records)"
     )
 
 
