@@ -13,6 +13,7 @@ import re
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -235,14 +236,22 @@ def roll_up(
     for finer_s, resolution_s in pairwise((0, *RESOLUTIONS_S)):
         width_ns = resolution_s * _NS
         touched = {t_ns // width_ns for t_ns in times_ns} - {newest_ns // width_ns}
-        columns = ", ".join(["t_ns", "subject", *rollup_columns(quantities)])
-        # Parameters, so that Python keeps the statement: preparing one this wide takes a millisecond.
-        finer = _rows(source, quantities, finer_s, "?", "?")
-        made = _aggregate(quantities, finer, finer_s, resolution_s)
-        connection.executemany(
-            f"INSERT OR REPLACE INTO {rollup_table(source, resolution_s)} ({columns}) {made}",
-            ((first * width_ns, (last + 1) * width_ns) for first, last in _stretches(touched)),
-        )
+        if touched:
+            connection.executemany(
+                _made_buckets(source, tuple(quantities), finer_s, resolution_s),
+                ((first * width_ns, (last + 1) * width_ns) for first, last in _stretches(touched)),
+            )
+
+
+@lru_cache(maxsize=64)
+def _made_buckets(source: str, quantities: tuple[str, ...], finer_s: int, resolution_s: int) -> str:
+    """How the buckets of a span are made: its start and end are parameters, so that SQLite keeps the statement.
+
+    The text is kept, too: with a hundred quantities putting it together takes as long as running it.
+    """
+    columns = ", ".join(["t_ns", "subject", *rollup_columns(quantities)])
+    made = _aggregate(quantities, _rows(source, quantities, finer_s, "?", "?"), finer_s, resolution_s)
+    return f"INSERT OR REPLACE INTO {rollup_table(source, resolution_s)} ({columns}) {made}"
 
 
 def select(source: str, quantities: Sequence[str], resolution_s: int, newest_ns: int, span_ns: tuple[int, int]) -> str:
