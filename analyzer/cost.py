@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analyzer.columns import Float64, Int64, RunData
+from analyzer.energy import joules
 from analyzer.schema import Cost, CostWindow, Price
 from analyzer.windows import empty_ratio, increase, mean_between, or_none, sections, series
 
@@ -57,15 +58,15 @@ def cost(data: RunData, price: Price | None, start: Int64, end: Int64) -> Cost:
 def _windows(
     data: RunData, price: Price | None, names: Sequence[str | None], start: Int64, end: Int64
 ) -> tuple[CostWindow, ...]:
-    def grown(counter: str, source: str = "serving") -> list[float | None]:
-        return or_none(increase(data, source, counter, start, end), len(start))
+    def grown(counter: str) -> list[float | None]:
+        return or_none(increase(data, "serving", counter, start, end), len(start))
 
     use = (
         grown("requests_ok_total"),
         grown("requests_failed_total"),
         grown("input_tokens_total"),
         grown("output_tokens_total"),
-        grown("energy_joules_total", "nvml"),
+        or_none(joules(data, start, end), len(start)),
         or_none(_idle_ratio(data, start, end), len(start)),
     )
     rows = zip(names, start, end, zip(*use, strict=True), strict=True)

@@ -154,13 +154,19 @@ def increase(data: RunData, source: str, counter: str, start: Int64, end: Int64)
         return None
     grown, known = np.zeros(len(start)), np.zeros(len(start), bool)
     for t_ns, values in found.values():
-        step = np.diff(values, prepend=values[:1])
-        climbed = np.cumsum(np.where(step < 0, values, step))
+        total = climbed(values)
         # From the first reading on, so that float64 holds every nanosecond.
         low, high, read = start - t_ns[0], end - t_ns[0], t_ns - t_ns[0]
-        grown += np.interp(high, read, climbed) - np.interp(low, read, climbed)
+        grown += np.interp(high, read, total) - np.interp(low, read, total)
         known |= (low < read[-1]) & (high > 0) & (read[-1] > 0)
     return np.where(known, grown, np.nan)
+
+
+def climbed(counter: Float64) -> Float64:
+    """A counter's growth since its first reading, restarts left out, shape of ``counter``."""
+    step = np.diff(counter, prepend=counter[:1])
+    total: Float64 = np.cumsum(np.where(step < 0, counter, step))
+    return total
 
 
 def bucket_increase(data: RunData, quantity: str, start: Int64, end: Int64) -> tuple[Float64, Float64, Float64] | None:
@@ -182,10 +188,10 @@ def bucket_increase(data: RunData, quantity: str, start: Int64, end: Int64) -> t
         low, high = (np.maximum(np.searchsorted(t_ns, at, side="right") - 1, 0) for at in (start, end))
         cumulative = np.array(scrapes["cumulative"].to_list(), np.float64)
         restarted = np.r_[False, (np.diff(cumulative, axis=0) < 0).any(axis=1)]
-        climbed = _without_restarts(cumulative, restarted)
+        grown = _without_restarts(cumulative, restarted)
         summed = _without_restarts(scrapes["sum"].to_numpy(np.float64)[:, np.newaxis], restarted)[:, 0]
         # A page that was written while it was read may count more below an edge than below the next.
-        counts += np.maximum(np.diff(climbed[high] - climbed[low], axis=1, prepend=0.0), 0)
+        counts += np.maximum(np.diff(grown[high] - grown[low], axis=1, prepend=0.0), 0)
         sums += summed[high] - summed[low]
     return np.asarray(edges, np.float64), counts, sums
 
@@ -193,5 +199,5 @@ def bucket_increase(data: RunData, quantity: str, start: Int64, end: Int64) -> t
 def _without_restarts(counted: Float64, restarted: Bool) -> Float64:
     """Columns of counters made to climb on where they started again from zero, shape (scrapes, columns)."""
     before = np.vstack([np.zeros(counted.shape[1]), counted[:-1]])
-    climbed: Float64 = counted + np.cumsum(np.where(restarted[:, np.newaxis], before, 0), axis=0)
-    return climbed
+    grown: Float64 = counted + np.cumsum(np.where(restarted[:, np.newaxis], before, 0), axis=0)
+    return grown

@@ -1,6 +1,7 @@
 """A run's samples as evidence.
 
-Each GPU reading covers the time since the one before. Its busy part is the graphics activity that GPM saw; what
+Each GPU reading covers the time since the one before. Its busy part is the graphics activity that GPM saw, which
+is read less often than the rest; what
 that part was bound by follows from how near its DRAM and its tensor activity come to what each can reach. Its
 idle part belongs to nobody's traffic as far as the server was empty, and starved a waiting request otherwise.
 """
@@ -12,6 +13,7 @@ import pandas as pd
 
 from analyzer.columns import Float64, Int64, RunData
 from analyzer.evidence import PARTS, Evidence
+from analyzer.evidence._activity import spread
 from analyzer.roofline import DEFAULT_REACH, Hardware
 from analyzer.windows import (
     bucket_increase,
@@ -100,6 +102,7 @@ class _Gpu:
         self.window = np.where(outside(middle, captures(data)), window_of(middle, start, end), -1)
         self.seconds = covered / 1e9
         self._frame = frame
+        self.busy = self._busy(t_ns)
 
     def column(self, quantity: str) -> Float64:
         """A quantity at each reading, NaN where it is absent."""
@@ -111,10 +114,9 @@ class _Gpu:
     def has_gpm(self) -> bool:
         return bool(np.isfinite(self.column("dram_active_ratio") + self.column("tensor_active_ratio")).any())
 
-    @property
-    def busy(self) -> Float64:
+    def _busy(self, t_ns: Int64) -> Float64:
         """Busy share of each reading: graphics activity, or NVML's utilization where there is no GPM."""
-        graphics = self.column("graphics_active_ratio")
+        graphics = spread(t_ns, self.seconds, self.column("graphics_active_ratio"), self.column("sm_active_ratio"))
         return np.clip(np.where(np.isfinite(graphics), graphics, self.column("gpu_utilization_ratio")), 0, 1)
 
     def roofs(self, reach: tuple[float, float]) -> _Roofs:
