@@ -1,8 +1,9 @@
 """What does the collector cost a serving vLLM?
 
 Runs vLLM's own load generator against a server that is already up, with and without ``inferometer collect`` beside it,
-in turns, in one run; prints throughput, TTFT and ITL of each turn, the ratio of the medians, and what the collector
-itself used::
+in turns (off, on, on, off, …, so that a drift of the machine falls on both alike), in one run; prints throughput, TTFT
+and ITL of each turn, the ratio of the medians, whether the turns with it can be told from those without, and what the
+collector itself used::
 
     python benchmarks/collector_beside_vllm.py --endpoint http://127.0.0.1:8000 --model MODEL --out FOLDER
 """
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from itertools import combinations
 from pathlib import Path
 
 FIGURES = ("request_throughput", "output_throughput", "median_ttft_ms", "p99_ttft_ms", "median_itl_ms", "p99_itl_ms")
@@ -30,31 +32,42 @@ def main() -> None:
     parser.add_argument("--alternations", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--gpu-interval", default="100ms")
+    parser.add_argument("--gpu-interval", default="100ms", help="'1s' for the default rate")
     options = parser.parse_args()
 
     load(options)  # warms the server up
     turns: list[dict[str, float | bool]] = []
-    cost: dict[str, float] = {}
+    costs: list[dict[str, float]] = []
     for number in range(options.alternations):
-        turns.append({"collector": False, **load(options)})
-        run = options.out / f"run{number}"
-        with subprocess.Popen(collector(options, run), stderr=subprocess.DEVNULL) as process:
-            wait_until_scraped()
-            before, began = own_cost(), time.monotonic()
-            turns.append({"collector": True, **load(options)})
-            after, took = own_cost(), time.monotonic() - began
-            process.terminate()
-        grown = {name: (value - before.get(name, 0.0)) / took for name, value in after.items()}
-        cost = {
-            "cores": grown["collector_cpu_seconds_total"],
-            "memory_mb": after["collector_memory_bytes"] / 1e6,
-            "written_kb_per_s": grown["collector_written_bytes_total"] / 1e3,
-            **{name: value for name, value in grown.items() if name.startswith("source_cpu_seconds_total")},
-        }
-        print(json.dumps({"alternation": number, **turns[-2], "with": turns[-1], "cost": cost}), flush=True)
+        for beside in (False, True) if number % 2 == 0 else (True, False):
+            if beside:
+                figures, cost = load_beside(options, options.out / f"run{number}")
+                costs.append(cost)
+            else:
+                figures = load(options)
+            turns.append({"collector": beside, **figures})
+            print(json.dumps(turns[-1]), flush=True)
+    cost = {name: statistics.median(each[name] for each in costs) for name in costs[-1]}
     report(turns, cost)
     (options.out / "collector_beside_vllm.json").write_text(json.dumps({"turns": turns, "cost": cost}, indent=1))
+
+
+def load_beside(options: argparse.Namespace, run: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """One turn with the collector beside the server; the load's figures, and what the collector used."""
+    with subprocess.Popen(collector(options, run), stderr=subprocess.DEVNULL) as process:
+        wait_until_scraped()
+        before, began = own_cost(), time.monotonic()
+        figures = load(options)
+        after, took = own_cost(), time.monotonic() - began
+        process.terminate()
+    grown = {name: (value - before.get(name, 0.0)) / took for name, value in after.items()}
+    cost = {
+        "cores": grown["collector_cpu_seconds_total"],
+        "memory_mb": after["collector_memory_bytes"] / 1e6,
+        "written_kb_per_s": grown["collector_written_bytes_total"] / 1e3,
+        **{name: value for name, value in grown.items() if name.startswith("source_cpu_seconds_total")},
+    }
+    return figures, cost
 
 
 def collector(options: argparse.Namespace, run: Path) -> list[str]:
@@ -105,14 +118,26 @@ def own_cost() -> dict[str, float]:
 
 
 def report(turns: list[dict[str, float | bool]], cost: dict[str, float]) -> None:
-    """Medians without and with, their ratio, and the spread of the turns without."""
-    print(f"{'':>18}  {'without':>9}  {'with':>9}  {'ratio':>6}  spread without")
+    """Medians without and with, their ratio, and how likely chance alone parts them so far."""
+    print(f"{'':>18}  {'without':>9}  {'with':>9}  {'ratio':>6}  chance alone")
     for name in FIGURES:
         without, beside = ([turn[name] for turn in turns if turn["collector"] is on] for on in (False, True))
-        low, middle, high = min(without), statistics.median(without), statistics.median(beside)
-        spread = (max(without) - low) / middle
-        print(f"{name:>18}  {middle:9.2f}  {high:9.2f}  {high / middle:6.3f}  {100 * spread:.1f} %")
+        low, high = statistics.median(without), statistics.median(beside)
+        print(f"{name:>18}  {low:9.2f}  {high:9.2f}  {high / low:6.3f}  {chance(without, beside):.0%}")
     print("collector: " + ", ".join(f"{name} {value:.4g}" for name, value in cost.items()))
+
+
+def chance(without: list[float], beside: list[float]) -> float:
+    """Share of all ways to label the turns that part the medians at least as far (exact permutation test)."""
+    every = [*without, *beside]
+    seen = abs(statistics.median(beside) - statistics.median(without))
+    splits = [set(chosen) for chosen in combinations(range(len(every)), len(without))]
+    parted = (
+        statistics.median(value for place, value in enumerate(every) if place in chosen)
+        - statistics.median(value for place, value in enumerate(every) if place not in chosen)
+        for chosen in splits
+    )
+    return sum(abs(gap) >= seen * (1 - 1e-9) for gap in parted) / len(splits)
 
 
 if __name__ == "__main__":
