@@ -128,16 +128,12 @@ def report(turns: list[dict[str, float | bool]], cost: dict[str, float]) -> None
 
 
 def chance(without: list[float], beside: list[float]) -> float:
-    """Share of all ways to label the turns that part the medians at least as far (exact permutation test)."""
-    every = [*without, *beside]
-    seen = abs(statistics.median(beside) - statistics.median(without))
-    splits = [set(chosen) for chosen in combinations(range(len(every)), len(without))]
-    parted = (
-        statistics.median(value for place, value in enumerate(every) if place in chosen)
-        - statistics.median(value for place, value in enumerate(every) if place not in chosen)
-        for chosen in splits
-    )
-    return sum(abs(gap) >= seen * (1 - 1e-9) for gap in parted) / len(splits)
+    """Share of all ways to label the turns that part their ranks at least as far (exact rank-sum test)."""
+    ranks = {value: rank for rank, value in enumerate(sorted([*without, *beside]))}
+    every, even = [ranks[value] for value in (*without, *beside)], sum(ranks.values()) * len(without) / len(ranks)
+    seen = abs(sum(every[: len(without)]) - even)
+    sums = [sum(chosen) for chosen in combinations(every, len(without))]
+    return sum(abs(total - even) >= seen for total in sums) / len(sums)
 
 
 if __name__ == "__main__":
