@@ -5,6 +5,7 @@ nobody's patience.
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -18,8 +19,8 @@ from collector.schema import Absent, Sample
 
 SCHEMA_VERSION = 1
 
-#: A check that is not done after so long hangs: none needs a third of it.
-PATIENCE_S = 5.0
+#: A check that is not done after so long hangs: the slowest wakes GPUs whose driver sleeps, in a few seconds.
+PATIENCE_S = 15.0
 #: Checks without which nothing is known that a verdict needs.
 _VERDICT = frozenset({"gpu", "serving"})
 
@@ -65,8 +66,9 @@ def examine(options: Options, world: World | None = None, plugins: Mapping[str, 
     running = [_Running(name, module, world) for name, module in (plugins or discover(checks)).items()]
     for each in running:
         each.start()
+    ends = time.monotonic() + PATIENCE_S
     for each in running:
-        each.join(PATIENCE_S)
+        each.join(max(0.0, ends - time.monotonic()))
     findings = tuple(finding for each in running for finding in each.findings())
     lacking = [finding for finding in findings if finding.needed_for == "verdict" and finding.state == "missing"]
     poorer = [finding for finding in findings if finding.needed_for == "verdict" and finding.state == "degraded"]
@@ -94,7 +96,8 @@ class _Running(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._found.extend(self._module.check(self._world))
+            for each in self._module.check(self._world):
+                self._found.append(each)
         except Exception as fault:  # noqa: BLE001 - raised where it is waited for
             self._fault = fault
 

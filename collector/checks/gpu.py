@@ -15,8 +15,9 @@ from collector.sources import Unavailable, _gpm, nvml
 
 TITLE = "GPUs"
 
-#: What the roofs are told apart by.
-_ROOFS = ("graphics_active_ratio", "tensor_active_ratio", "dram_active_ratio")
+#: What the roofs are told apart by, and what tells busy time from idle time: one of the two suffices.
+_ROOFS = ("tensor_active_ratio", "dram_active_ratio")
+_BUSY = ("graphics_active_ratio", "gpu_utilization_ratio")
 _SHARES = ("process_sm_utilization_ratio", "process_memory_busy_ratio")
 _XID = "xid_errors_total"
 _OWN_FINDING = {*_gpm.QUANTITIES, *_SHARES, _XID}
@@ -85,7 +86,8 @@ def _activity(subject: str, values: Mapping[str, float | Absent]) -> Finding:
     topic = Topic("activity", subject, "verdict")
     read = {name: values.get(name, _gpm.EMPTY) for name in _gpm.QUANTITIES}
     absent = {name: value.reason for name, value in read.items() if isinstance(value, Absent)}
-    for name in _ROOFS:
+    busy = () if any(isinstance(values.get(name), float) for name in _BUSY) else _BUSY[:1]
+    for name in (*_ROOFS, *busy):
         if name in absent:
             return topic.missing(absent[name], absent=absent)
     if absent:

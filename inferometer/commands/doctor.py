@@ -29,7 +29,7 @@ _STATES = ("missing", "degraded", "ok")
 _MARKS = {"missing": "✗", "degraded": "~", "ok": "✓"}
 _STYLES = {"missing": "red", "degraded": "yellow", "ok": "green"}
 #: A sentence may hold a command line to paste.
-_LONGEST = 2000
+_LONGEST = 4000
 
 
 def run(
