@@ -96,7 +96,7 @@ def named(path: Path, fields: Mapping[str, tuple[str, float]]) -> Values:
 
     def parse(lines: list[str]) -> dict[str, float]:
         found = {}
-        for line in filter(lambda line: line.startswith(starts), lines):
+        for line in [line for line in lines if line.startswith(starts)]:
             name, figure, *_ = (*line.split(None, 2), "", "")
             if field := fields.get(name.rstrip(":")):
                 found[field[0]] = amount(figure) * field[1]

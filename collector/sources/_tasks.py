@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,11 @@ class Task:
     subject: str
     role: str = OTHER
 
+    @cached_property
+    def files(self) -> tuple[Path, Path, Path]:
+        """Where its figures are: made once, because a path costs as much to make as its file to read."""
+        return self.folder / "stat", self.folder / "status", self.folder / "schedstat"
+
 
 def read_process(folder: Path) -> Process:
     """A process, or a thread by its folder in ``task/``.
@@ -65,13 +71,17 @@ def read_process(folder: Path) -> Process:
         OSError: It ended, or may not be read.
         ValueError, LookupError: The file is not what the kernel writes.
     """
-    line = read_lines(folder / "stat")[0]
+    return _read_stat(folder / "stat", int(folder.name))
+
+
+def _read_stat(stat: Path, pid: int) -> Process:
+    line = read_lines(stat)[0]
     # A name may hold spaces and brackets; the last bracket ends it.
     fields = line[line.rindex(")") + 1 :].split(None, 22)
     parent, user, system, threads, started, resident = figures = [int(fields[at]) for at in (1, 11, 12, 17, 19, 21)]
     if min(figures) < 0 or max(figures) >= PAST_THE_COUNTERS:
         raise ValueError(line)
-    return Process(int(folder.name), parent, fields[0], started, user + system, threads, resident)
+    return Process(pid, parent, fields[0], started, user + system, threads, resident)
 
 
 def title_of(folder: Path) -> str:
@@ -121,12 +131,13 @@ def figures(task: Task, kind: str) -> Values | None:
     """What a ``process`` or a ``thread`` has used and waited for; None if it ended."""
     quantities = _QUANTITIES[kind]
     values: Values
+    stat, status, schedstat = task.files
     try:
-        found = read_process(task.folder)
+        found = _read_stat(stat, int(task.folder.name))
     except (FileNotFoundError, ProcessLookupError):
         return None
     except FAULTS as error:
-        values = dict.fromkeys(quantities, Absent(why(task.folder / "stat", error)))
+        values = dict.fromkeys(quantities, Absent(why(stat, error)))
     else:
         if found.started != task.started or found.state in ENDED:
             return None
@@ -136,6 +147,6 @@ def figures(task: Task, kind: str) -> Values | None:
     switches = {field: (f"{kind}_{switch}_switches_total", 1.0) for field, switch in _SWITCHES.items()}
     return {
         **values,
-        **named(task.folder / "status", switches),
-        **measured(task.folder / "schedstat", [wait], lambda lines: {wait: amount(lines[0].split()[1]) / 1e9}),
+        **named(status, switches),
+        **measured(schedstat, [wait], lambda lines: {wait: amount(lines[0].split()[1]) / 1e9}),
     }
