@@ -6,13 +6,15 @@ event: memory grows with the columns alone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from collector.schema import Event, Run
+
+if TYPE_CHECKING:
+    import pandas as pd  # 0.3 s, and a trace needs none
 
 Int64: TypeAlias = npt.NDArray[np.int64]
 Int32: TypeAlias = npt.NDArray[np.int32]
@@ -120,11 +122,11 @@ class RunData:
     name: str
     run: Run
     #: A source's samples: columns ``t_ns`` (int64), ``subject``, then one float64 column a quantity, NaN where absent.
-    samples: Mapping[str, pd.DataFrame]
+    samples: "Mapping[str, pd.DataFrame]"
     #: One row a scrape of a histogram: ``t_ns``, ``subject``, ``quantity``, ``edges``, ``cumulative``, ``sum``.
-    histograms: pd.DataFrame
+    histograms: "pd.DataFrame"
     #: One row a request: ``t_ns``, ``ttft_s``, ``e2e_latency_s``, ``input_tokens``, ``output_tokens``, ``error``.
-    requests: pd.DataFrame
+    requests: "pd.DataFrame"
     events: tuple[Event, ...]
     #: Why a quantity is absent, by ``source/subject/quantity``.
     absences: Mapping[str, str]

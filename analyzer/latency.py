@@ -9,13 +9,16 @@ inside; nothing is ever said beyond the last finite edge.
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from analyzer.columns import Float64, Int64, RunData
 from analyzer.schema import Latency, LatencyStats, LatencyWindow, Percentile
 from analyzer.windows import bucket_increase, increase, mean_between, or_none, sections, series
+
+if TYPE_CHECKING:
+    import pandas as pd  # 0.3 s, and a trace needs none
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 MEASURES = ("ttft_s", "itl_s", "tpot_s", "e2e_latency_s", "queue_time_s", "prefill_s", "decode_s")
@@ -98,7 +101,7 @@ def _stats(data: RunData, start: Int64, end: Int64) -> list[list[LatencyStats]]:
     return found
 
 
-def _measured(requests: pd.DataFrame) -> Iterable[tuple[str, Float64]]:
+def _measured(requests: "pd.DataFrame") -> Iterable[tuple[str, Float64]]:
     """Each measure of each request, NaN where it has none, shape (n,)."""
     ttft, e2e, tokens = (requests[name].to_numpy(np.float64) for name in ("ttft_s", "e2e_latency_s", "output_tokens"))
     yield "ttft_s", ttft

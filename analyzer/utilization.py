@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from analyzer.columns import Int64, RunData
 from analyzer.evidence import Evidence
 from analyzer.schema import Budget, GpuUse, UseWindow
 from analyzer.windows import captures, gpus, mean_between, mean_of, or_none, outside, sections
 from collector.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    import pandas as pd  # 0.3 s, and a trace needs none
 
 #: What is shown, in this order; clock event flags become the share of readings that had them.
 SHOWN = (
@@ -48,7 +51,7 @@ def run_budget(data: RunData, evidence: Evidence, start: Int64, end: Int64) -> B
     )
 
 
-def _outside_captures(frame: pd.DataFrame, data: RunData) -> pd.DataFrame:
+def _outside_captures(frame: "pd.DataFrame", data: RunData) -> "pd.DataFrame":
     return frame[outside(frame["t_ns"].to_numpy(np.int64), captures(data))]
 
 
@@ -58,7 +61,7 @@ def _device(subject: str, place: int) -> int:
     return int(named[1]) if named else place
 
 
-def _means(gpus: Sequence[pd.DataFrame], start: Int64, end: Int64) -> list[_Means]:
+def _means(gpus: "Sequence[pd.DataFrame]", start: Int64, end: Int64) -> list[_Means]:
     """Quantity → mean over the GPUs, one mapping a window; None where it was not read."""
     columns: dict[str, list[float | None]] = {}
     for quantity in SHOWN:

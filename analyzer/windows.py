@@ -7,11 +7,14 @@ what it counted since.
 
 from itertools import pairwise
 from math import isfinite
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from analyzer.columns import Bool, Float64, Int64, RunData
+
+if TYPE_CHECKING:
+    import pandas as pd  # 0.3 s, and a trace needs none
 
 #: So long after a capture a server is not yet itself: GPUs stood still for 0.1 to 0.7 s, NVML's figures lag behind.
 SETTLE_NS = 500_000_000
@@ -123,13 +126,13 @@ def outside(t_ns: Int64, intervals: tuple[Int64, Int64]) -> Bool:
     return ~inside
 
 
-def subjects(data: RunData, source: str) -> dict[str, pd.DataFrame]:
+def subjects(data: RunData, source: str) -> "dict[str, pd.DataFrame]":
     """A source's samples by subject."""
     frame = data.samples.get(source)
     return {str(name): part for name, part in frame.groupby("subject", sort=True)} if frame is not None else {}
 
 
-def gpus(data: RunData) -> dict[str, pd.DataFrame]:
+def gpus(data: RunData) -> "dict[str, pd.DataFrame]":
     """The samples of each GPU or MIG instance; the processes on it are subjects of their own, below it."""
     return {name: frame for name, frame in subjects(data, "nvml").items() if "/pid:" not in name}
 

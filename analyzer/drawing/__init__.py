@@ -1,11 +1,10 @@
 """What the panels of a run share: one time axis, rows on it, and lines of samples that keep their peaks."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import plotly.graph_objects as go
 
 from analyzer import theme
@@ -14,6 +13,9 @@ from analyzer.drawing.staircases import add_steps, add_words
 from analyzer.panels import View
 from analyzer.schema import UseWindow
 from collector.schema import Event
+
+if TYPE_CHECKING:
+    import pandas as pd  # 0.3 s, and a trace needs none
 
 Instants: TypeAlias = npt.NDArray[np.datetime64]
 Values: TypeAlias = npt.NDArray[np.float64]
@@ -82,7 +84,7 @@ def add_measure(
 
 
 def add_samples(
-    figure: go.Figure, frame: pd.DataFrame | None, measure: theme.Measure, *, template: str, row: int = 0
+    figure: go.Figure, frame: "pd.DataFrame | None", measure: theme.Measure, *, template: str, row: int = 0
 ) -> bool:
     """Draw samples, at most ``LIMIT`` points: of one subject as read, of several as their mean in a band.
 
@@ -116,7 +118,7 @@ def _instants(t_ns: npt.NDArray[np.int64]) -> Instants:
     return (t_ns // 1_000_000).astype("datetime64[ms]")
 
 
-def _across(frame: pd.DataFrame, quantity: str) -> tuple[Instants, Values, Values, Values]:
+def _across(frame: "pd.DataFrame", quantity: str) -> tuple[Instants, Values, Values, Values]:
     """Mean, least and greatest of a quantity over its subjects, in equal buckets of time."""
     t_ns = frame["t_ns"].to_numpy()
     rows = int(frame.groupby("subject").size().max())

@@ -6,10 +6,9 @@ that part was bound by follows from how near its DRAM and its tensor activity co
 idle part belongs to nobody's traffic as far as the server was empty, and starved a waiting request otherwise.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from analyzer.columns import Float64, Int64, RunData
 from analyzer.evidence import PARTS, Evidence
@@ -28,6 +27,9 @@ from analyzer.windows import (
     series,
     window_of,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd  # 0.3 s, and a trace needs none
 
 #: Below this share of both roofs' reach work is bound by neither (TensorRT-LLM's speed-of-light rules: compute and
 #: memory both under 40 % are latency problems).
@@ -94,7 +96,7 @@ class _Roofs(NamedTuple):
 class _Gpu:
     """One GPU's readings: when, in which window, for how long."""
 
-    def __init__(self, frame: pd.DataFrame, data: RunData, start: Int64, end: Int64) -> None:
+    def __init__(self, frame: "pd.DataFrame", data: RunData, start: Int64, end: Int64) -> None:
         t_ns = frame["t_ns"].to_numpy(np.int64)
         usual = float(np.median(np.diff(t_ns))) if len(t_ns) > 1 else 0.0
         covered = np.minimum(np.diff(t_ns, prepend=t_ns[:1] - int(usual)), _GAP_INTERVALS * usual)

@@ -4,6 +4,7 @@ import io
 import pkgutil
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,6 @@ from rich.table import Table
 from analyzer import reports
 from analyzer.wording import plain
 from collector.errors import UserError
-from collector.plugins import discover
 from inferometer import _output
 from inferometer._extras import import_extra
 from inferometer._options import Paths, Price
@@ -94,7 +94,7 @@ def _analyses(
 
 
 def _write(analyses: "list[Analysis]", form: str, output: Path | None, *, full: bool) -> None:
-    report: Any = discover(reports)[form]
+    report: Any = import_module(f"{reports.__name__}.{form}")
     if output is None:
         report.write(analyses, sys.stdout, full=full)
         return

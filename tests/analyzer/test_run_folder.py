@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analyzer.columns import RunData
-from analyzer.importers import run_folder
+from analyzer.importers import _run_frames, run_folder
 from analyzer.pipeline import analyze
 from analyzer.windows import extent
 from collector.errors import UserError
@@ -166,8 +166,8 @@ def test_infinity_in_a_stranger_s_file_is_no_reading(tmp_path: Path, odd: str) -
 @pytest.fixture
 def long_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two minutes and 3 s at 10 Hz, as if that were long: a counter that climbs 10 a second and restarts once."""
-    monkeypatch.setattr(run_folder, "MAX_SAMPLES", 60)
-    monkeypatch.setattr(run_folder, "MAX_ROLLUPS", 15)
+    monkeypatch.setattr(_run_frames, "MAX_SAMPLES", 60)
+    monkeypatch.setattr(_run_frames, "MAX_ROLLUPS", 15)
     return record(
         tmp_path,
         (
@@ -205,7 +205,7 @@ def test_a_counter_of_a_roll_up_is_what_it_had_climbed_to(long_run: Path) -> Non
 
 
 def test_a_short_run_is_read_sample_by_sample(long_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_folder, "MAX_SAMPLES", 1231)
+    monkeypatch.setattr(_run_frames, "MAX_SAMPLES", 1231)
 
     assert 1231 == len(run_folder.load(long_run).samples["nvml"])
 
@@ -215,8 +215,8 @@ def test_roll_ups_conclude_as_the_samples_do(tmp_path: Path, monkeypatch: pytest
     whole_minutes = Event(t_ns=MINUTE_NS + 60 * NS, end_ns=MINUTE_NS + 1200 * NS, kind="phase", name="load")
     path = record(tmp_path, [*_alternating(1200), whole_minutes])
     fine = analyze(path, window_s=60)
-    monkeypatch.setattr(run_folder, "MAX_SAMPLES", 600)
-    monkeypatch.setattr(run_folder, "MAX_ROLLUPS", 150)
+    monkeypatch.setattr(_run_frames, "MAX_SAMPLES", 600)
+    monkeypatch.setattr(_run_frames, "MAX_ROLLUPS", 150)
 
     coarse = analyze(path, window_s=60)
 
