@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import venv
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +50,7 @@ def environment() -> dict[str, str]:
 def build(folder: Path) -> Path:
     """Do what the first stage says, with the interpreter of the tests; returns the environment it makes.
 
-    Its COPY and RUN are carried out to the letter, but for three folders that lie elsewhere.
+    Its COPY and RUN are carried out to the letter, but for the folders that lie elsewhere.
     """
     base, source, prefix = folder / "base", folder / "src", folder / "inferometer"
     venv.create(base, with_pip=True)
@@ -67,7 +66,10 @@ def build(folder: Path) -> Path:
         elif name == "RUN":
             for theirs, ours in elsewhere.items():
                 text = text.replace(theirs, ours)  # noqa: PLW2901 - one after the other
-            subprocess.run(["/bin/sh", "-ec", text], check=True, cwd=source, env=clean, stdout=sys.stderr)
+            done = subprocess.run(
+                ["/bin/sh", "-ec", text], cwd=source, env=clean, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
     return prefix
 
 
