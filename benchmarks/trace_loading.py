@@ -125,9 +125,8 @@ def compare(path: Path, rounds: int, hta_python: Path | None) -> None:
     floor_s, floor_cpu_s = (statistics.median(one[key] for one in runs["floor"]) for key in ("s", "cpu_s"))
     events = runs["floor"][0]["events"]
     print(f"\n{path.name}: {megabytes:,.0f} MB of JSON, {events:,} events, median of {len(runs['floor'])} in turns")
-    print(
-        f"{'':>14} {'wall s':>8} {'MB/s':>6} {'k events/s':>10} {'× floor':>8} {'CPU s':>8} {'× floor':>8} {'peak MB':>8}"
-    )
+    titles = ("wall s", "MB/s", "k events/s", "× floor", "CPU s", "× floor", "peak MB")
+    print(" " * 14, *(f"{title:>{width}}" for title, width in zip(titles, (8, 6, 10, 8, 8, 8, 8), strict=True)))
     for name, found in runs.items():
         if failed := [one["why"] for one in found if "why" in one]:
             print(f"{name:>14}  fails: {failed[0]}")
