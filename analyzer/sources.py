@@ -1,7 +1,8 @@
 """Find what can be analysed at a path, and load it with the importer that claims it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 from analyzer import importers
 from analyzer.columns import RunData, Trace
@@ -17,47 +18,19 @@ def find_sources(path: Path) -> list[Path]:
     """The traces and run folders at a path: itself, or what lies in a folder and its subfolders.
 
     The traces inside a run folder belong to the run and are not sources of their own. Links to folders are not
-    followed.
+    followed. What cannot be read inside a folder is a source all the same, so that nothing is passed over in silence:
+    ``load`` says what is wrong with it.
 
     Raises:
         UserError: Nothing is there, it cannot be read, or it holds nothing that any importer claims.
     """
-    try:
-        if not path.exists():
-            raise UserError(f"{path} does not exist: check the path")
-        if _importer(path) is not None:
-            return [path]
-        if path.is_file() and not path.stat().st_size:
-            raise UserError(f"{path} is empty: copy or record it again")
-        if path.is_file():
-            raise UserError(f"{path} is neither a profiler trace nor a run folder: {_expected()}")
-        found = list(_inside(path))
-    except OSError as error:
-        raise UserError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+    plugins = discover(importers)
+    if _claimed(path, plugins):
+        return [path]
+    found = list(_inside(path, plugins))
     if not found:
-        raise UserError(f"{path} holds no trace and no run folder: {_expected()}")
+        raise UserError(f"{path} holds no trace and no run folder: {_expected(plugins)}")
     return found
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    """The sources inside a folder, in the order of their paths."""
-    waiting = [folder]
-    while waiting:
-        path = waiting.pop()
-        if path != folder and _importer(path) is not None:
-            yield path
-        elif path == folder or (path.is_dir() and not path.is_symlink()):
-            waiting += sorted(path.iterdir(), reverse=True)
-
-
-def _expected() -> str:
-    return f"give it {' or '.join(plugin.FORMAT for plugin in discover(importers).values())}"
-
-
-def _importer(path: Path) -> str | None:
-    """Name of the importer that claims a path."""
-    head = _inflate.head(path, _HEAD_BYTES) if path.is_file() else b""
-    return next((name for name, plugin in discover(importers).items() if plugin.claims(path, head)), None)
 
 
 def load(path: Path, progress: Progress | None = None) -> Trace | RunData:
@@ -66,7 +39,59 @@ def load(path: Path, progress: Progress | None = None) -> Trace | RunData:
     Raises:
         UserError: It cannot be read, is damaged, or is in no known format.
     """
-    if path not in find_sources(path):
-        raise UserError(f"{path} is a folder of several sources: name one of them")
-    loaded: Trace | RunData = discover(importers)[_importer(path) or ""].load(path, progress)
+    plugins = discover(importers)
+    importer = _claimed(path, plugins)
+    if importer is None:
+        count = len(find_sources(path))
+        raise UserError(f"{path} is a folder of {count} source{'s' * (count != 1)}: name one of them")
+    loaded: Trace | RunData = plugins[importer].load(path, progress)
     return loaded
+
+
+def _claimed(path: Path, plugins: Mapping[str, ModuleType]) -> str | None:
+    """Name of the importer that claims a path; None for a folder that none claims.
+
+    Raises:
+        UserError: Nothing is there, it cannot be read, or it is a file that no importer claims.
+    """
+    try:
+        if not path.exists():
+            raise UserError(f"{path} does not exist: check the path")
+        importer = _importer(path, plugins)
+        if importer is None and path.is_file():
+            if not path.stat().st_size:
+                raise UserError(f"{path} is empty: copy or record it again")
+            raise UserError(f"{path} is neither a profiler trace nor a run folder: {_expected(plugins)}")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return importer
+
+
+def _inside(folder: Path, plugins: Mapping[str, ModuleType]) -> Iterator[Path]:
+    """The sources inside a folder, in the order of their paths."""
+    try:
+        waiting = sorted(folder.iterdir(), reverse=True)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    while waiting:
+        path = waiting.pop()
+        try:
+            if _importer(path, plugins) is not None:
+                yield path
+            elif path.is_dir() and not path.is_symlink():
+                waiting += sorted(path.iterdir(), reverse=True)
+        except (UserError, OSError):
+            yield path
+
+
+def _importer(path: Path, plugins: Mapping[str, ModuleType]) -> str | None:
+    head = _inflate.head(path, _HEAD_BYTES) if path.is_file() else b""
+    return next((name for name, plugin in plugins.items() if plugin.claims(path, head)), None)
+
+
+def _expected(plugins: Mapping[str, ModuleType]) -> str:
+    return f"give it {' or '.join(plugin.FORMAT for plugin in plugins.values())}"
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{error.filename or path} cannot be read: {error.strerror or error}")

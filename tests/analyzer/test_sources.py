@@ -116,7 +116,7 @@ def test_a_folder_of_several_sources_is_not_loaded_as_one(tmp_path: Path) -> Non
     trace(tmp_path / "a.json")
     trace(tmp_path / "b.json")
 
-    assert f"{tmp_path} is a folder of several sources: name one of them" == fault(tmp_path, load)
+    assert f"{tmp_path} is a folder of 2 sources: name one of them" == fault(tmp_path, load)
 
 
 @pytest.mark.parametrize("name", ["n" * 300, "p" * 5000])
@@ -171,8 +171,34 @@ def test_a_gzip_that_is_damaged_from_the_start_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.json.gz"
     path.write_bytes(b"\x1f\x8b\x08\x00" + random.Random(1).randbytes(1000))
 
-    assert f"{path} is damaged inside its gzip stream: copy or record it again" == fault(path)
-    assert str(path) in fault(tmp_path)
+    assert f"{path} is damaged inside its gzip stream: copy or record it again" == fault(path) == fault(path, load)
+
+
+def test_what_is_damaged_inside_a_folder_is_found_and_does_not_hide_the_rest(tmp_path: Path) -> None:
+    whole = trace(tmp_path / "whole.json")
+    damaged = tmp_path / "damaged.json.gz"
+    damaged.write_bytes(b"\x1f\x8b\x08\x00" + random.Random(1).randbytes(1000))
+
+    assert [damaged, whole] == find_sources(tmp_path)
+
+
+def test_every_file_is_looked_at_once_and_its_folder_is_not_walked_to_load_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [trace(tmp_path / f"{number}.json") for number in range(3)]
+    looked: list[Path] = []
+    head = sources._inflate.head
+
+    def noted(path: Path, size: int) -> bytes:
+        looked.append(path)
+        return head(path, size)
+
+    monkeypatch.setattr(sources._inflate, "head", noted)
+
+    assert paths == find_sources(tmp_path) == looked
+    looked.clear()
+    load(paths[1])
+    assert [paths[1]] == looked
 
 
 def test_of_a_bomb_only_the_head_is_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,13 +226,35 @@ class _Spy:
         return False
 
 
-@pytest.mark.parametrize("method", ["iterdir", "open", "exists"])
-def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    path = trace(tmp_path / "inner" / "t.json")
+def refuse(monkeypatch: pytest.MonkeyPatch, method: str, what: Path) -> None:
+    """Let the system refuse one thing."""
+    does = getattr(Path, method)
 
-    def refused(path: Path, *_: object) -> object:
-        raise PermissionError(13, "Permission denied", str(path))
+    def refused(path: Path, *arguments: object) -> object:
+        if path == what:
+            raise PermissionError(13, "Permission denied", str(path))
+        return does(path, *arguments)
 
     monkeypatch.setattr(Path, method, refused)
 
-    assert fault(path.parent).endswith("cannot be read: Permission denied")
+
+@pytest.mark.parametrize("method", ["iterdir", "exists", "is_file"])
+def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    path = trace(tmp_path / "inner" / "t.json")
+    refuse(monkeypatch, method, path.parent)
+
+    assert f"{path.parent} cannot be read: Permission denied" == fault(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [("open", "inner/t.json"), ("is_file", "inner/t.json"), ("iterdir", "inner")]
+)
+def test_what_may_not_be_read_inside_a_folder_is_a_source_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, name: str
+) -> None:
+    trace(tmp_path / "inner" / "t.json")
+    whole = trace(tmp_path / "whole.json")
+    refuse(monkeypatch, method, tmp_path / name)
+
+    assert [tmp_path / name, whole] == find_sources(tmp_path)
+    assert f"{tmp_path / name} cannot be read: Permission denied" == fault(tmp_path / name, load)
