@@ -163,8 +163,10 @@ class RunWriter:
         """Whether the folder still holds the file that is written to: nobody deleted or moved it."""
         try:
             file = (self.path / _run_folder.DATABASE).stat()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError:
+            return True
         return os.path.samestat(file, self._file)
 
     def abandon(self) -> None:

@@ -8,12 +8,18 @@ from dataclasses import dataclass
 _HANG_INTERVALS, _HANG_S = 3, 5.0
 
 
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 @dataclass(frozen=True)
 class Clock:
     """The time, as the system tells it; tests bring their own."""
 
     now_ns: Callable[[], int] = time.time_ns
+    #: Seconds that never go back, and stand still while the machine is suspended.
     monotonic: Callable[[], float] = time.monotonic
+    #: The same, but they go on while it is suspended; where the system has no such clock, a suspension is not told.
+    boottime: Callable[[], float] = lambda: time.clock_gettime(_BOOTTIME)
     #: CPU time of the thread that asks, seconds.
     thread_cpu: Callable[[], float] = time.thread_time
 

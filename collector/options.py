@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,14 @@ class Options:
     sources: tuple[str, ...] | None = None
     #: Rates are lowered before the collector itself uses more than this share of one core.
     max_cpu_ratio: float = 0.01
-    #: Also export GPU metrics under the names of dcgm-exporter.
-    compat_dcgm: bool = False
+    #: Also export GPU metrics under the names that another exporter gives them.
+    compat: Literal["dcgm"] | None = None
+    #: What is older is dropped from the run folder, ten minutes at a time; None keeps it, whatever its age.
+    keep_for_s: float | None = None
+    #: The oldest is dropped before the run folder's database takes more than this; 0 keeps everything.
+    keep_size_bytes: int = 10_000_000_000
+    #: Recording pauses while the disk has less than this left; None is 500 MB, or 2 % of a disk of less than 25 GB.
+    keep_free_bytes: int | None = None
     #: A server no plugin knows: metric family → quantity of the catalogue.
     generic: Mapping[str, str] = field(default_factory=dict)
     #: Where the system's own trees lie; tests bring theirs.

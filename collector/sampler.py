@@ -1,17 +1,18 @@
-"""The loop: one clock, a thread a source, one writer.
+"""The loop: one clock, and a thread a source.
 
 A source is read on its own thread at multiples of its interval, so that one that hangs, raises or vanishes stops no
-other. What they bring meets in one queue, which ``Sampler.step`` empties once a second into the store and the
-exposition. Every tick is accounted for: read, failed or missed.
+other. What they bring meets in one queue, which ``Sampler.step`` empties once a second. Every tick is accounted for:
+read, failed or missed.
 """
 
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import NamedTuple
 
 from collector.errors import UserError
 from collector.health import Clock, Health
@@ -19,14 +20,27 @@ from collector.options import Options
 from collector.overhead import Governor, Usage, own_samples, own_usage
 from collector.schema import Event
 from collector.sources import Source, Unavailable
-from collector.store import Record, RunWriter
+from collector.store import Record
 
 #: A source that could not be opened is tried again after this long.
 RETRY_S = 30.0
-#: Records kept while the disk refuses them: a minute of eight GPUs at 10 Hz; older ones are lost, and counted.
-_BACKLOG = 6000
-#: The wall clock and the monotonic clock drift apart by less than this in a second; a step is more.
-_CLOCK_STEP_NS = 500_000_000
+#: Two clocks drift apart by less than this in a second; a step is more.
+_CLOCK_STEP_S = 0.5
+#: The clocks are read one after the other: what was read apart by more is no basis for a comparison.
+_APART_S = 0.05
+#: A step that comes so late means that the collector itself did not run.
+_STALL_S = 5.0
+_NS = 1_000_000_000
+
+
+class Instant(NamedTuple):
+    """One instant on three clocks, in seconds."""
+
+    wall: float
+    #: Stands still while the machine is suspended.
+    awake: float
+    #: Goes on.
+    booted: float
 
 
 @dataclass
@@ -81,7 +95,8 @@ class Runner:
     def _close(self) -> None:
         if self._source is not None:
             source, self._source = self._source, None
-            source.close()
+            with suppress(Exception):
+                source.close()
 
     def loop(
         self, stop: threading.Event, out: "queue.SimpleQueue[list[Record]]", slowdown: Callable[[], float]
@@ -99,15 +114,15 @@ class Runner:
 
 
 class Sampler:
-    """All sources, and where their records go."""
+    """All sources, read side by side."""
 
     def __init__(
         self,
         plugins: Mapping[str, ModuleType],
         options: Options,
         *,
-        writer: RunWriter | None = None,
-        observe: Callable[[Iterable[Record]], None] = lambda _: None,
+        take: Callable[[list[Record]], None] = lambda _: None,
+        lost_records: Callable[[], int] = lambda: 0,
         clock: Clock | None = None,
         read_usage: Callable[[], Usage] = own_usage,
     ) -> None:
@@ -116,8 +131,8 @@ class Sampler:
         Args:
             plugins: Sources by name, from ``discover``.
             options: What the collector was told.
-            writer: The run folder, or None.
-            observe: Called with the records of each second, for the exposition.
+            take: Called with the records of each second.
+            lost_records: How many of them could not be kept so far.
             clock: The time.
             read_usage: What the collector itself has used.
 
@@ -133,16 +148,13 @@ class Sampler:
             name: Runner(name, plugins[name].open_source, options, self.clock) for name in plugins if name in chosen
         }
         self.slowdown = 1.0
-        self.lost_records = 0
-        self.store_fault = ""
-        self._writer, self._observe, self._read_usage = writer, observe, read_usage
+        self._take, self._lost_records, self._read_usage = take, lost_records, read_usage
         self._governor = Governor(options.max_cpu_ratio)
         self._queue: queue.SimpleQueue[list[Record]] = queue.SimpleQueue()
-        self._backlog: deque[Record] = deque()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._hung: set[str] = set()
-        self._offset_ns: int | None = None
+        self._before: Instant | None = None
 
     def start(self) -> None:
         """Begin to read, each source on its own thread."""
@@ -154,14 +166,12 @@ class Sampler:
             thread.start()
 
     def step(self) -> None:
-        """Take what was read since the last call to the store and the exposition."""
-        records = [*self._drain(), *self._clock_events(), *self._hang_events(), *self._own_records()]
-        self._observe(records)
-        if self._writer is not None:
-            self._store(records, self._writer)
+        """Hand over what was read since the last call, and what happened to the collector itself."""
+        read = list(self._drain())
+        self._take([*read, *self._clock_events(read), *self._hang_events(), *self._own_records()])
 
     def stop(self, timeout_s: float = 1.0) -> None:
-        """Stop reading and store what is left; a source that hangs is left behind."""
+        """Stop reading and hand over what is left; a source that hangs is left behind."""
         self._stop.set()
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
@@ -172,40 +182,33 @@ class Sampler:
         while not self._queue.empty():
             yield from self._queue.get()
 
-    def _store(self, records: Iterable[Record], writer: RunWriter) -> None:
-        """Write; while the disk refuses, keep the newest records and count what had to go."""
-        self._backlog.extend(records)
-        while len(self._backlog) > _BACKLOG:
-            self._backlog.popleft()
-            self.lost_records += 1
-        try:
-            if self.store_fault:
-                writer.flush()
-                self._backlog.append(self._gap())
-            writer.add(self._backlog)
-            self._backlog.clear()
-            writer.flush()
-        except UserError as error:
-            self.store_fault = str(error)
-        else:
-            self.store_fault = ""
+    def _clock_events(self, read: Iterable[Record]) -> Iterable[Event]:
+        """An event where the wall clock was set, the machine was suspended, or nothing ran in it for a while."""
+        now, before = self._instant(), self._before
+        if now is None:
+            return
+        self._before = now
+        if before is None:
+            return
+        wall_s, awake_s, booted_s = (late - early for late, early in zip(now, before, strict=True))
+        end_ns = max(0, round(now.wall * 1e9))
+        # Of what lasted, the length is known, also where the clock was set meanwhile.
+        t_ns = max(0, end_ns - round(booted_s * 1e9))
+        if abs(wall_s - booted_s) > _CLOCK_STEP_S:
+            detail: dict[str, str | float] = {"step_s": wall_s - booted_s}
+            yield Event(t_ns=end_ns, kind="clock_jump", name="wall clock", detail=detail)
+        if booted_s - awake_s > _CLOCK_STEP_S:
+            detail = {"reason": "the machine was suspended", "asleep_s": booted_s - awake_s}
+            yield Event(t_ns=t_ns, kind="suspend", name="machine", end_ns=end_ns, detail=detail)
+        elif awake_s > _STALL_S and not any(t_ns + _NS < record.t_ns < end_ns - _NS for record in read):
+            detail = {"reason": "nothing was read: the collector was stopped, or had no CPU time"}
+            yield Event(t_ns=t_ns, kind="gap", name="collector", end_ns=end_ns, detail=detail)
 
-    def _gap(self) -> Event:
-        return Event(
-            t_ns=self.clock.now_ns(),
-            kind="gap",
-            name="store",
-            detail={"reason": self.store_fault, "lost_records": self.lost_records},
-        )
-
-    def _clock_events(self) -> Iterable[Event]:
-        """An event where the wall clock was set, or the machine was suspended: the two look alike from here."""
-        offset_ns = self.clock.now_ns() - round(self.clock.monotonic() * 1e9)
-        step_ns = offset_ns - (offset_ns if self._offset_ns is None else self._offset_ns)
-        self._offset_ns = offset_ns
-        if abs(step_ns) > _CLOCK_STEP_NS:
-            detail = {"step_s": step_ns / 1e9}
-            yield Event(t_ns=self.clock.now_ns(), kind="clock_jump", name="wall clock", detail=detail)
+    def _instant(self) -> Instant | None:
+        """The clocks as they are now; None where reading them was interrupted."""
+        awake = self.clock.monotonic()
+        instant = Instant(self.clock.now_ns() / 1e9, awake, self.clock.boottime())
+        return instant if self.clock.monotonic() - awake < _APART_S else None
 
     def _own_records(self) -> Iterable[Record]:
         """What the collector itself costs, and an event where its rates were changed to keep that down."""
@@ -216,7 +219,7 @@ class Sampler:
             self.slowdown = slowdown
             yield Event(t_ns=t_ns, kind="rate_change", name="collector", detail={"intervals": slowdown})
         yield from own_samples(
-            t_ns, usage, {name: runner.health for name, runner in self.runners.items()}, self.lost_records
+            t_ns, usage, {name: runner.health for name, runner in self.runners.items()}, self._lost_records()
         )
 
     def _hang_events(self) -> Iterable[Event]:

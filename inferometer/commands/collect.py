@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from collector.errors import UserError
+from collector.options import Options
 from inferometer._extras import import_extra
 
 
@@ -25,6 +25,16 @@ def run(  # noqa: PLR0913 - one parameter an option
     duration: Annotated[str | None, typer.Option(help="Stop after: 30s, 10m, 2h, …")] = None,
     sources: Annotated[str | None, typer.Option(help="Which sources, separated by commas; by default all.")] = None,
     max_cpu: Annotated[float | None, typer.Option(help="Share of one core to stay under.  [default: 0.01]")] = None,
+    keep_for: Annotated[
+        str | None, typer.Option(help="Drop from the run folder what is older: 12h, 7d, …  [default: no limit]")
+    ] = None,
+    keep_size: Annotated[
+        str | None, typer.Option(help="Drop the oldest before the run folder takes more; 0: no limit.  [default: 10GB]")
+    ] = None,
+    keep_free: Annotated[
+        str | None,
+        typer.Option(help="Pause recording while the disk has less left.  [default: 500MB, or 2 % of the disk]"),
+    ] = None,
     compat: Annotated[str | None, typer.Option(help="'dcgm' adds the names of dcgm-exporter.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with the same options.")] = None,
 ) -> None:
@@ -43,29 +53,25 @@ def run(  # noqa: PLR0913 - one parameter an option
     service, identity, nvml = (
         import_extra(f"collector.{name}", "collector") for name in ("service", "identity", "sources.nvml")
     )
-    if compat not in {None, "dcgm"}:
-        raise UserError(f"--compat {compat}: the only one is dcgm")
     flags = {
         "run": run, "endpoint": endpoint, "engine": engine, "pid": pid, "listen": listen, "interval": interval,
         "gpu_interval": gpu_interval, "duration": duration, "sources": sources, "max_cpu": max_cpu,
-        "compat_dcgm": True if compat else None,
+        "keep_for": keep_for, "keep_size": keep_size, "keep_free": keep_free, "compat": compat,
     }  # fmt: skip
 
-    def options() -> object:
-        return configuration.load_options(flags, os.environ, config)
+    def options() -> Options:
+        told: Options = configuration.load_options(flags, os.environ, config)
+        return told
 
     told = options()
     collecting = service.Service(
-        told, lambda sentence: typer.echo(sentence, err=True), gpus=nvml.gpus(), engine=identity.identify(told)
+        told,
+        lambda sentence: typer.echo(sentence, err=True),
+        gpus=nvml.gpus(),
+        engine=identity.identify(told),
+        read_options=options,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: collecting.stop())
-
-    def reread(*_: object) -> None:
-        try:
-            collecting.reload(options())
-        except UserError as error:
-            typer.echo(f"kept the options as they were: {error}", err=True)
-
-    signal.signal(signal.SIGHUP, reread)
+    signal.signal(signal.SIGHUP, lambda *_: collecting.reload())
     collecting.run()

@@ -3,39 +3,18 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from collector.errors import UserError
-from collector.health import Clock
 from collector.options import Options
 from collector.overhead import Governor, Usage
 from collector.sampler import RETRY_S, Runner, Sampler
-from collector.schema import Event, Run, Sample
+from collector.schema import Event, Sample
 from collector.sources import Reading, Unavailable
-from collector.store import Record, RunReader, RunWriter
-
-EPOCH_NS = 1_790_000_000_000_000_000
-
-
-class FakeClock:
-    """A clock that stands still until moved; its wall may be set apart from its monotonic time."""
-
-    def __init__(self) -> None:
-        self.elapsed_s = 100.0
-        self.wall_offset_s = 0.0
-
-    def move(self, seconds: float) -> None:
-        self.elapsed_s += seconds
-
-    @property
-    def clock(self) -> Clock:
-        return Clock(
-            now_ns=lambda: EPOCH_NS + round((self.elapsed_s + self.wall_offset_s) * 1e9),
-            monotonic=lambda: self.elapsed_s,
-        )
+from collector.store import Record
+from tests.collector.clocks import EPOCH_NS, FakeClock
 
 
 class Scripted:
@@ -75,12 +54,11 @@ def events(records: Iterable[Record], kind: str) -> list[Event]:
     return [record for record in records if isinstance(record, Event) and record.kind == kind]
 
 
-def sampler(seen: list[Record], time: FakeClock, writer: RunWriter | None = None, **sources: object) -> Sampler:
+def sampler(seen: list[Record], time: FakeClock, **sources: object) -> Sampler:
     return Sampler(
         {name: plugin(_opens(source)) for name, source in sources.items()},
         Options(),
-        writer=writer,
-        observe=seen.extend,
+        take=seen.extend,
         clock=time.clock,
         read_usage=lambda: Usage(0.0, 1, 1),
     )
@@ -150,7 +128,7 @@ def test_a_reading_that_lasts_too_long_becomes_an_event_once() -> None:
     assert [event.name for event in events(seen, "source_hangs")] == ["nvml"]
 
 
-@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0, 40 * 365 * 86400.0, -40 * 365 * 86400.0])
 def test_a_wall_clock_that_is_set_becomes_an_event(step_s: float) -> None:
     time, seen = FakeClock(), list[Record]()
     loop = sampler(seen, time, nvml=Scripted(power))
@@ -161,6 +139,79 @@ def test_a_wall_clock_that_is_set_becomes_an_event(step_s: float) -> None:
 
     (jump,) = events(seen, "clock_jump")
     assert jump.detail["step_s"] == pytest.approx(step_s)
+    assert not [*events(seen, "suspend"), *events(seen, "gap")]
+
+
+def test_a_machine_that_was_suspended_is_told_from_a_clock_that_was_set() -> None:
+    time, seen = FakeClock(), list[Record]()
+    loop = sampler(seen, time, nvml=Scripted(power))
+    loop.step()
+    time.suspend(3600.0)
+    time.move(1.0)
+    loop.step()
+
+    (slept,) = events(seen, "suspend")
+    assert slept.detail["asleep_s"] == pytest.approx(3600.0)
+    assert slept.end_ns is not None
+    assert slept.end_ns - slept.t_ns == pytest.approx(3601e9)
+    assert not [*events(seen, "clock_jump"), *events(seen, "gap")]
+
+
+def test_a_clock_that_is_set_while_the_machine_is_suspended_is_both() -> None:
+    time, seen = FakeClock(), list[Record]()
+    loop = sampler(seen, time, nvml=Scripted(power))
+    loop.step()
+    time.suspend(3600.0)
+    time.wall_offset_s -= 100.0
+    loop.step()
+
+    assert [event.detail["step_s"] for event in events(seen, "clock_jump")] == [pytest.approx(-100.0)]
+    assert [event.detail["asleep_s"] for event in events(seen, "suspend")] == [pytest.approx(3600.0)]
+
+
+def test_a_collector_that_did_not_run_is_a_gap_and_a_step_that_was_only_late_is_none() -> None:
+    time, seen = FakeClock(), list[Record]()
+    loop = sampler(seen, time, nvml=Scripted(power))
+    loop.step()
+    # Ten seconds in which the sources were read although nobody took what they brought.
+    for _ in range(10):
+        time.move(1.0)
+        loop._queue.put(loop.runners["nvml"].read())
+    loop.step()
+    assert not events(seen, "gap")
+
+    time.move(10.0)
+    loop.step()
+    (gap,) = events(seen, "gap")
+    assert gap.name == "collector"
+    assert (gap.end_ns or 0) - gap.t_ns == pytest.approx(10e9)
+
+
+def test_clocks_that_are_read_apart_are_no_basis_for_a_comparison() -> None:
+    time, seen = FakeClock(), list[Record]()
+    loop = sampler(seen, time, nvml=Scripted(power))
+    loop.step()
+    time.between_reads_s = 1.0
+    loop.step()
+    time.between_reads_s = 0.0
+    loop.step()
+
+    assert not [*events(seen, "clock_jump"), *events(seen, "suspend")]
+
+
+def test_a_source_that_cannot_even_be_closed_is_asked_again() -> None:
+    class Stubborn(Scripted):
+        def close(self) -> None:
+            raise OSError
+
+    time = FakeClock()
+    waiting = [Stubborn(power, Unavailable("GPU is lost")), Scripted(power)]
+    runner = Runner("nvml", lambda _: waiting.pop(0), Options(), time.clock)
+    runner.read()
+    runner.read()
+    time.move(RETRY_S)
+
+    assert any(isinstance(record, Sample) for record in runner.read())
 
 
 def test_its_own_cost_and_the_state_of_its_sources_are_samples_like_any_other() -> None:
@@ -174,32 +225,6 @@ def test_its_own_cost_and_the_state_of_its_sources_are_samples_like_any_other() 
 def test_a_source_that_does_not_exist_is_a_mistake_of_the_user() -> None:
     with pytest.raises(UserError, match="no source is called nvnl"):
         Sampler({}, Options(sources=("nvnl",)))
-
-
-def test_a_disk_that_refuses_loses_nothing_until_the_backlog_is_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # GIVEN a disk that is full for ten seconds
-    time, seen = FakeClock(), list[Record]()
-    writer = RunWriter.create(tmp_path / "run", Run(run_id="x", started_ns=EPOCH_NS))
-    loop = sampler(seen, time, writer, nvml=Scripted(power))
-    flush, full = writer.flush, UserError("the disk is full")
-
-    def refuse() -> None:
-        raise full
-
-    for second in range(30):
-        monkeypatch.setattr(writer, "flush", refuse if 10 <= second < 20 else flush)
-        loop._queue.put(loop.runners["nvml"].read())
-        loop.step()
-        assert loop.store_fault == ("the disk is full" if 10 <= second < 20 else "")
-        time.move(1.0)
-    writer.close(time.clock.now_ns())
-
-    # THEN every second is in the run folder, and the gap is an event
-    with RunReader.open(tmp_path / "run") as reader:
-        assert len(reader.samples("nvml").rows) == 30
-        assert [event.detail["reason"] for event in reader.events("gap")] == ["the disk is full"]
 
 
 def test_a_thread_that_hangs_stops_no_other_and_not_the_end() -> None:
@@ -217,7 +242,7 @@ def test_a_thread_that_hangs_stops_no_other_and_not_the_end() -> None:
     quick = Scripted(note)
     quick.interval_s = 0.01
     loop = Sampler(
-        {"stuck": plugin(lambda _: Scripted(hang)), "nvml": plugin(lambda _: quick)}, Options(), observe=seen.extend
+        {"stuck": plugin(lambda _: Scripted(hang)), "nvml": plugin(lambda _: quick)}, Options(), take=seen.extend
     )
     loop.start()
     try:

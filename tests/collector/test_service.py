@@ -1,11 +1,13 @@
 """The collector as a process: started by its command, scraped over HTTP, ended by signals."""
 
 import json
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.store import RunReader
+from tests.collector.servers import Answer, Server, answering, by_path
 
 INFEROMETER = Path(sys.executable).with_name("inferometer")
 #: How long anything may take before a test gives up on it; nothing is asserted about how long it took.
@@ -37,10 +40,12 @@ def until(attempt: Callable[[], T | None]) -> T:
 
 
 @contextmanager
-def collecting(*arguments: str, listen: str = "127.0.0.1:0") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A collector at work, and where it answers."""
-    command = [str(INFEROMETER), "collect", "--listen", listen, "--sources", "host", *arguments]
+def collecting(*arguments: str, sources: str = "--sources=host") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A collector at work, and where it answers; it is ended where a test waits in vain for what it says."""
+    command = [str(INFEROMETER), "collect", "--listen", "127.0.0.1:0", *filter(None, [sources]), *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        patience = threading.Timer(PATIENCE_S, process.kill)
+        patience.start()
         try:
             assert process.stderr is not None
             lines = iter(process.stderr.readline, "")
@@ -48,6 +53,7 @@ def collecting(*arguments: str, listen: str = "127.0.0.1:0") -> Iterator[tuple[s
             assert url, f"it ended with {process.wait()}"
             yield process, url.removesuffix("/metrics")
         finally:
+            patience.cancel()
             process.kill()
 
 
@@ -118,22 +124,103 @@ def test_a_port_in_use_is_one_sentence_and_nothing_is_written(tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
-def test_a_changed_file_is_read_again_on_sighup_and_a_mistake_in_it_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mistake", ["--sources nvnl", "--keep-for 5s", "--endpoint 127.0.0.1:8000", "--compat zabbix"])
+def test_a_mistake_at_the_start_is_one_sentence_and_nothing_is_written(tmp_path: Path, mistake: str) -> None:
+    command = [str(INFEROMETER), "collect", "--listen", "127.0.0.1:0", "--run", str(tmp_path / "run"), *mistake.split()]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert mistake.split()[1] in result.stderr or "shortest is 10m" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def said(process: subprocess.Popen[str], words: str) -> str:
+    """The next sentence that holds these words."""
+    assert process.stderr is not None
+    line = next((line for line in iter(process.stderr.readline, "") if words in line), None)
+    assert line is not None, f"it ended with {process.wait()} and never said {words!r}"
+    return line
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ('interval = "never"', "is no duration"),
+        ('sources = ["nvnl"]', "no source is called nvnl"),
+        ("interval = [", "is not TOML"),
+        ("keep_size = 5", "the smallest is 100MB"),
+    ],
+)
+def test_a_mistake_in_the_file_that_sighup_reads_changes_nothing(tmp_path: Path, mistake: str, words: str) -> None:
     file = tmp_path / "collector.toml"
-    file.write_text('interval = "1s"\n')
-    with collecting("--config", str(file)) as (process, url):
-        assert process.stderr is not None
+    file.write_text('sources = ["host"]\n')
+    with collecting("--config", str(file), sources="") as (process, url):
         until(lambda: scrape(url))
-        file.write_text('interval = "never"\n')
+        file.write_text(mistake)
         process.send_signal(signal.SIGHUP)
-        complaint = next(line for line in iter(process.stderr.readline, "") if "kept the options" in line)
-        file.write_text('interval = "100ms"\n')
+        complaint = said(process, "kept the options")
+        before = until(lambda: scrape(url))["inferometer_collector_cpu_seconds_total"]
+        until(lambda: ((found := scrape(url)) and found["inferometer_collector_cpu_seconds_total"] > before) or None)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+    assert words in complaint
+
+
+def test_what_sighup_changes_and_what_needs_a_restart(tmp_path: Path) -> None:
+    file, run = tmp_path / "collector.toml", tmp_path / "run"
+    file.write_text(f'run = "{run}"\n')
+    with collecting("--config", str(file)) as (process, url):
+        until(lambda: scrape(url))
+        file.write_text(f'run = "{tmp_path / "other"}"\nlisten = "127.0.0.1:1"\nsources = ["host"]\nkeep_for = "1h"\n')
         process.send_signal(signal.SIGHUP)
+        # The address was given as a flag, which the file does not outrank.
+        assert f"run stays {run}: only a restart changes it" in said(process, "only a restart")
+        said(process, "using the options as they are now")
         until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200 or None)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
 
-    assert "is no duration" in complaint
+    with RunReader.open(run) as reader:
+        assert not reader.live
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_server_that_comes_later_and_then_another_one_are_told_apart_in_the_run(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    page = (Path(__file__).parent / "data" / "vllm_0_23.prom").read_text()
+    run = tmp_path / "run"
+
+    def version() -> str | None:
+        with RunReader.open(run) as reader:
+            return reader.run.engine.version if reader.run.engine else None
+
+    def says(text: str, said: str) -> Answer:
+        return by_path({"/metrics": answering(text), "/version": answering(f'{{"version": "{said}"}}')})
+
+    arguments = ("--endpoint", f"http://127.0.0.1:{port}", "--interval", "100ms", "--run", str(run))
+    with collecting(*arguments, sources="--sources=serving") as (process, url):
+        until(lambda: scrape(url))
+        assert version() is None
+        server = Server(says(page, "0.23.1"), port)
+        try:
+            until(lambda: version() == "0.23.1" or None)
+            # The counters of another process begin anew.
+            server.answer = says(re.sub(r"(?m)^(vllm:.*_total\S*) .*$", r"\1 0.0", page), "0.24.0")
+            until(lambda: version() == "0.24.0" or None)
+        finally:
+            server.stop()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+    with RunReader.open(run) as reader:
+        assert reader.run.engine is not None
+        assert reader.run.engine.model == "ref"
+        first, second = (event for event in reader.events("engine"))
+    assert (first.name, first.detail["version"]) == ("vllm", "0.23.1")
+    assert second.detail["changed"] == "version 0.23.1 → 0.24.0"
 
 
 def test_a_real_prometheus_scrapes_it(tmp_path: Path) -> None:
