@@ -9,6 +9,7 @@ import pytest
 import yaml
 from kubernetes_validate import ValidationError
 
+from collector.config import size_bytes
 from collector.errors import UserError
 from tests.deploy.kustomize import Resource, render
 from tests.deploy.manifests import (
@@ -118,6 +119,16 @@ def test_the_collector_takes_the_arguments_of_the_manifest() -> None:
     assert told.listen == f"0.0.0.0:{container['ports'][0]['containerPort']}"
     assert told.run == Path("/runs/NOW")
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/runs", "/tmp"}
+
+
+def test_a_pod_is_not_evicted_for_the_recording_of_two_starts() -> None:
+    resources = with_components()
+    (runs,) = [volume["emptyDir"] for volume in pod(resources)["volumes"] if volume["name"] == "runs"]
+    (script,) = collector(resources)["args"]
+
+    kept_bytes = options(shell_arguments(script), {}).keep_size_bytes
+
+    assert 0 < 2 * kept_bytes < size_bytes(f"{runs['sizeLimit']}B")
 
 
 def test_the_environment_of_services_would_be_taken_for_options() -> None:
