@@ -1,4 +1,4 @@
-"""Where a server is: who listens on its port, and who started that.
+"""Where a server is: who listens on its port, or uses a GPU, and who started that.
 
 Only ``/proc`` is read. What a person must change when nothing is found is in the message of ``Unavailable``.
 """
@@ -6,6 +6,7 @@ Only ``/proc`` is read. What a person must change when nothing is found is in th
 import os
 import re
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -15,12 +16,14 @@ from urllib.parse import urlsplit
 from collector.sources import Unavailable
 from collector.sources._procfs import FAULTS, read_lines
 from collector.sources._roles import OTHER, is_launcher, role_of
-from collector.sources._tasks import Process, title_of
+from collector.sources._tasks import Process, own_pid, title_of, tree
 
 _LARGEST_TABLE_BYTES = 16 << 20
 _DEEPEST = 64
 _LISTENS = "0A"
 _PORTS = {"http": 80, "https": 443}
+#: Roles that only a server's processes have.
+_SERVING = {"api_server", "engine_core", "worker"}
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,39 @@ def find_server(proc: Path, endpoint: str, processes: dict[int, Process]) -> Ser
     listeners = _listeners(proc, port)
     if not listeners:
         raise Unavailable(f"nothing listens on port {port} in this network namespace; is the server up?")
-    owners, closed = _owners(proc, set(listeners), processes)
+    own = own_pid(proc)
+    if own is not None and _owners(proc, set(listeners), {own})[0]:
+        raise Unavailable(f"port {port} is the collector's own: --endpoint is the server's address")
+    owners, closed = _owners(proc, set(listeners), processes.keys())
     owners = owners or _likely(proc, port, closed, set(listeners.values()))
     if not owners:
         raise Unavailable(_why_hidden(port, closed=bool(closed)))
     return Server(frozenset(top_of(proc, pid, owners, processes) for pid in owners), frozenset(owners))
+
+
+def server_on_gpus(proc: Path, pids: set[int], processes: dict[int, Process], *, by_title: bool) -> Server:
+    """The server whose processes use the GPUs.
+
+    Args:
+        proc: The tree of ``/proc``.
+        pids: Processes that use a GPU.
+        processes: Every process that is seen.
+        by_title: Whether a job with no title of a server may not be taken for one.
+
+    Raises:
+        Unavailable: There is none, or more than one.
+    """
+    tops = {top_of(proc, pid, set(), processes) for pid in pids if pid in processes}
+    servers = {
+        top for top in tops if any(role_of(title_of(proc / str(pid))) in _SERVING for pid in tree({top}, processes))
+    }
+    if not servers and not by_title:
+        servers = tops
+    if len(servers) > 1:
+        raise Unavailable(f"several use the GPUs (processes {', '.join(map(str, sorted(servers)))}): --pid names one")
+    if not servers:
+        raise Unavailable("no process that the driver sees on a GPU is known for a server")
+    return Server(frozenset(servers), frozenset())
 
 
 def _own_port(endpoint: str) -> int:
@@ -87,7 +118,7 @@ def _accepts_local(hex_address: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _owners(proc: Path, inodes: set[str], processes: dict[int, Process]) -> tuple[set[int], set[int]]:
+def _owners(proc: Path, inodes: set[str], processes: Collection[int]) -> tuple[set[int], set[int]]:
     """Processes that hold one of the sockets, and those whose files may not be seen."""
     wanted = {f"socket:[{inode}]" for inode in inodes}
     owners, closed = set(), set()

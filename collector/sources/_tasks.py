@@ -113,6 +113,13 @@ def all_processes(proc: Path) -> dict[int, Process]:
     return found
 
 
+def own_pid(proc: Path) -> int | None:
+    """This process's number as that tree of ``/proc`` counts; None where it does not show it."""
+    with suppress(OSError, ValueError):
+        return int((proc / "self").readlink().name)
+    return None
+
+
 def tree(roots: set[int], processes: dict[int, Process]) -> list[int]:
     """The roots and all that descend from them, parents before children."""
     children: dict[int, list[int]] = {}

@@ -1,9 +1,11 @@
 """The server's processes: CPU, memory and waiting of each, and of its busiest threads.
 
-The server is found from ``--pid``, or else from the port of the endpoint, and all that descends from it is followed.
-It is looked for again every ten seconds and when a process ends. Everything is read from ``/proc`` without privilege:
-about 0.1 ms for a process and for a thread. A server in another container needs a process namespace that is shared
-(``shareProcessNamespace: true``); one of another user is still found if its title tells which it is.
+The server is found from ``--pid``, or else from the port of the endpoint, or else among the processes that use the
+GPUs, where one of them alone can be meant; all that descends from it is followed. It is looked for again every ten
+seconds and when a process ends. Everything is read from ``/proc`` without privilege: about 0.1 ms for a process and
+for a thread. A server in another container needs a process namespace that is shared (``shareProcessNamespace:
+true``); one of another user is still found if its title tells which it is. The driver knows the GPUs' processes by
+the host's numbers only (``hostPID: true``). The collector itself never belongs to a server.
 
 Subjects are ``server``, ``cgroup:server`` (the limits and throttling of its container), ``process:<pid>/role:<role>``
 for at most 64 processes, and ``process:<pid>/role:<role>/thread:<name>-<tid>`` for the 16 busiest threads of all.
@@ -16,7 +18,7 @@ of work.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -25,9 +27,10 @@ from collector.options import Options
 from collector.schema import Absent, Event, Sample
 from collector.sources import Unavailable
 from collector.sources._cgroup import cgroup
+from collector.sources._gpu_pids import gpu_pids
 from collector.sources._procfs import FAULTS, read_lines
 from collector.sources._roles import OTHER, role_of
-from collector.sources._server import Server, find_server, top_of
+from collector.sources._server import Server, find_server, server_on_gpus, top_of
 from collector.sources._tasks import (
     ENDED,
     Process,
@@ -35,6 +38,7 @@ from collector.sources._tasks import (
     all_processes,
     figures,
     numbered,
+    own_pid,
     read_process,
     title_of,
     tree,
@@ -42,6 +46,7 @@ from collector.sources._tasks import (
 
 _LOOK_AGAIN_NS = 10_000_000_000
 _MOST_PROCESSES, _MOST_THREADS, _MOST_SCANNED, _LONGEST_NAME = 64, 16, 2048, 15
+_UNNAMED = "no server is named: --endpoint or --pid tells whose processes to watch"
 _UNSAFE = re.compile(r"[^\w.+-]", re.ASCII)
 
 
@@ -49,19 +54,18 @@ def open_source(options: Options) -> "Processes":
     """The processes of the server that the options name.
 
     Raises:
-        Unavailable: None is named, or it cannot be found; the message says what would grant it.
+        Unavailable: It cannot be found; the message says what would grant it.
     """
-    if options.pid is None and options.endpoint is None:
-        raise Unavailable("no server is named: --endpoint or --pid tells whose processes to watch")
     return Processes(options)
 
 
 class Processes:
     """The tree of a server's processes, ready to be read."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, gpu_pids: Callable[[Path], set[int]] = gpu_pids) -> None:
         """Find the server; raises ``Unavailable`` as ``open_source``."""
         self.interval_s = options.interval_s
+        self._gpu_pids = gpu_pids
         self._options, self._proc = options, options.proc
         self._server: Server | None = None
         self._roots: dict[int, int] = {}
@@ -126,24 +130,46 @@ class Processes:
                 yield _event(t_ns, "process_started", pid, task)
 
     def _alive(self) -> dict[int, Process]:
-        return {pid: process for pid, process in all_processes(self._proc).items() if process.state not in ENDED}
+        """Whoever may belong to a server: the collector does not."""
+        own = own_pid(self._proc)
+        found = all_processes(self._proc).items()
+        return {pid: process for pid, process in found if process.state not in ENDED and pid != own}
 
     def _find(self, processes: dict[int, Process]) -> set[int]:
         """The roots of the tree: those known while one lives, or else the server is looked for."""
         known = {pid for pid, started in self._roots.items() if _is(processes.get(pid), started)}
         if known:
             return known
-        pid = self._options.pid
-        if pid is not None and self._server is None:
-            if pid not in processes:
-                raise Unavailable(f"no process {pid} is seen here; in a pod shareProcessNamespace: true shows them")
-            self._server = Server(frozenset({top_of(self._proc, pid, set(), processes)}), frozenset())
-        elif self._options.endpoint is not None:
-            self._server = find_server(self._proc, self._options.endpoint, processes)
-        else:
-            raise Unavailable(f"process {pid} ended")
+        self._server = self._named(processes) or self._sought(processes)
         self._roots = {root: processes[root].started for root in self._server.roots}
         return set(self._roots)
+
+    def _named(self, processes: dict[int, Process]) -> Server | None:
+        """The server of ``--pid``; None where none was given, or it ended and an endpoint leads on."""
+        pid, endpoint = self._options.pid, self._options.endpoint
+        if pid is None or (self._server is not None and endpoint is not None):
+            return None
+        if self._server is not None:
+            raise Unavailable(f"process {pid} ended")
+        if pid == own_pid(self._proc):
+            raise Unavailable(f"process {pid} is the collector itself: --pid names one of the server's")
+        if pid not in processes:
+            raise Unavailable(f"no process {pid} is seen here; in a pod shareProcessNamespace: true shows them")
+        return Server(frozenset({top_of(self._proc, pid, set(), processes)}), frozenset())
+
+    def _sought(self, processes: dict[int, Process]) -> Server:
+        """The server at the endpoint, or on the GPUs."""
+        endpoint, refused = self._options.endpoint, _UNNAMED
+        if endpoint is not None:
+            try:
+                return find_server(self._proc, endpoint, processes)
+            except Unavailable as error:
+                refused = str(error)
+        try:
+            pids = self._gpu_pids(self._proc)
+            return server_on_gpus(self._proc, pids, processes, by_title=endpoint is not None)
+        except Unavailable as error:
+            raise Unavailable(f"{refused}; {error}") from error
 
     def _take(self, roots: set[int], processes: dict[int, Process]) -> None:
         """Follow a tree, and its busiest threads."""

@@ -1,5 +1,6 @@
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ from collector.catalogue import CATALOGUE
 from collector.options import Options
 from collector.schema import Absent, Event, Sample
 from collector.sources import Unavailable, processes
+from collector.sources._gpu_pids import gpu_pids
 from collector.sources._roles import is_launcher, role_of
 from collector.sources._server import find_server
 from collector.sources._tasks import Process, all_processes, read_process, title_of, tree
 from collector.store import RunReader, RunWriter
 from tests.collector.builders import NS, run
+from tests.collector.fake_nvml import PID, REAL, FakeNvml
 
 VLLM = Path(__file__).parent / "data" / "proc_vllm"
 ENDPOINT = "http://127.0.0.1:8100"
@@ -372,6 +375,84 @@ def test_any_process_of_the_tree_names_the_server() -> None:
         assert samples(processes.open_source(options(VLLM, pid=pid)).read(0))["server"] == {"server_processes": 4}
 
 
+# ------------------------------------------------------------------------------------------------ by its GPUs
+
+
+def on_gpus(world: Path, *pids: int, endpoint: str | None = None) -> dict[str, float | Absent]:
+    source = processes.Processes(options(world, endpoint=endpoint), lambda _: set(pids))
+    return samples(list(source.read(0)))["server"]
+
+
+@pytest.mark.parametrize("endpoint", [None, "http://vllm.example:8000", "http://127.0.0.1:9"])
+def test_a_server_that_neither_port_nor_pid_tells_is_found_by_its_gpus(world: Path, endpoint: str | None) -> None:
+    # The whole tree: a worker has the GPU, and the engine core and the API server started it.
+    assert on_gpus(world, 90, endpoint=endpoint) == {"server_processes": 4}
+    assert on_gpus(world, 90, 41, 77_777, endpoint=endpoint) == {"server_processes": 4}
+
+
+def test_a_job_without_a_title_is_the_server_only_where_nothing_else_was_named(world: Path) -> None:
+    add(world, 300, 1, "python3 serve.py")
+
+    assert on_gpus(world, 300) == {"server_processes": 1}
+    # A server is preferred to a job beside it.
+    assert on_gpus(world, 300, 90) == {"server_processes": 4}
+    with pytest.raises(Unavailable, match=r"nothing listens on port 9 .*; no process .* is known for a server"):
+        on_gpus(world, 300, endpoint="http://127.0.0.1:9")
+
+
+def test_two_servers_on_the_gpus_are_a_question(world: Path) -> None:
+    add(world, 300, 1, "VLLM::EngineCore")
+
+    with pytest.raises(Unavailable, match=r"several use the GPUs \(processes 10, 300\): --pid names one"):
+        on_gpus(world, 90, 300)
+
+
+def test_nobody_on_the_gpus_says_what_to_name(world: Path) -> None:
+    for pids in ((), (77_777,)):
+        with pytest.raises(Unavailable, match=r"no server is named: --endpoint or --pid .*; no process"):
+            on_gpus(world, *pids)
+
+
+def test_the_hosts_numbers_mean_nothing_in_another_process_namespace(world: Path) -> None:
+    for link in (None, "pid:[4026532281]"):
+        if link:
+            (world / "proc" / "self" / "ns").mkdir(parents=True)
+            (world / "proc" / "self" / "ns" / "pid").symlink_to(link)
+        with pytest.raises(Unavailable, match=r"by the host's numbers only.*hostPID: true"):
+            gpu_pids(world / "proc")
+
+
+@pytest.fixture
+def hosts(world: Path) -> Path:
+    """The tree of ``/proc`` of a process in the host's namespace."""
+    (world / "proc" / "self" / "ns").mkdir(parents=True)
+    (world / "proc" / "self" / "ns" / "pid").symlink_to("pid:[4026531836]")
+    return world / "proc"
+
+
+def test_the_driver_tells_who_uses_a_gpu(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nv = FakeNvml(gpus=2)
+    nv.fail("nvmlDeviceGetComputeRunningProcesses", REAL.NVML_ERROR_GPU_IS_LOST, gpu=0)
+    monkeypatch.setitem(sys.modules, "pynvml", nv)
+
+    assert gpu_pids(hosts) == {PID}
+    assert nv.calls["nvmlInit"] == nv.calls["nvmlShutdown"]
+    assert not nv.faults
+
+
+@pytest.mark.parametrize(("code", "says"), [(REAL.NVML_ERROR_DRIVER_NOT_LOADED, "is not loaded"), (None, "nvidia-ml")])
+def test_without_a_driver_its_gpus_tell_nothing(
+    hosts: Path, monkeypatch: pytest.MonkeyPatch, code: int | None, says: str
+) -> None:
+    nv = FakeNvml()
+    if code is not None:
+        nv.fail("nvmlInit", code)
+    monkeypatch.setitem(sys.modules, "pynvml", None if code is None else nv)
+
+    with pytest.raises(Unavailable, match=says):
+        gpu_pids(hosts)
+
+
 def test_parts_beside_the_one_that_listens_belong_to_it(world: Path) -> None:
     (world / "proc" / "10" / "cmdline").write_text("text-generation-router\0--port\x008100\0")
     (world / "proc" / "1" / "cmdline").write_text("text-generation-launcher\0")
@@ -523,10 +604,29 @@ def test_a_real_tree_is_followed_to_its_end() -> None:
         assert isinstance(samples(source.read(3))["server"]["server_processes"], Absent)
 
 
-def test_this_process_can_be_named() -> None:
-    values = samples(processes.open_source(Options(pid=os.getpid())).read(0))
+def test_any_real_process_can_be_named_but_the_collector() -> None:
+    with real_server() as (server, _, stdout):
+        stdout.readline()
+        values = samples(processes.open_source(Options(pid=server.pid)).read(0))
+    assert any(subject.startswith(f"process:{server.pid}/") for subject in values)
 
-    assert any(subject.startswith(f"process:{os.getpid()}/") for subject in values)
+    with pytest.raises(Unavailable, match=f"process {os.getpid()} is the collector itself"):
+        processes.open_source(Options(pid=os.getpid()))
+
+
+def test_the_collectors_own_port_is_no_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        port = own.getsockname()[1]
+        with pytest.raises(Unavailable, match=f"port {port} is the collector's own"):
+            processes.open_source(Options(endpoint=f"http://127.0.0.1:{port}"))
+
+
+def test_a_collector_that_descends_from_the_server_is_not_of_it(world: Path) -> None:
+    add(world, 95, 10, "python3 /usr/bin/inferometer collect")
+    shutil.rmtree(world / "proc" / "self")
+    (world / "proc" / "self").symlink_to("95")
+
+    assert samples(processes.open_source(options(world)).read(0))["server"] == {"server_processes": 4}
 
 
 def test_files_of_a_process_that_ended_are_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
