@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collector import scrape
+from collector._page import Page
 from collector.errors import UserError
 from collector.schema import Absent, Histogram
 from collector.scrape import decode
@@ -249,6 +250,15 @@ def test_a_page_that_cannot_be_read_is_one_sentence(page: str, message: str) -> 
         decode(page, 0)
 
     assert "\n" not in str(caught.value)
+
+
+def test_labels_as_long_as_a_settings_page_are_read() -> None:
+    """vLLM 0.32 shows the 38 settings of its cache as labels of one series."""
+    settings = ",".join(f'setting_{n}="{"x" * 20}"' for n in range(40))
+    page = Page(f"# TYPE vllm:cache_config_info gauge\nvllm:cache_config_info{{{settings}}} 1\n")
+
+    (labels,) = page.families(["vllm:cache_config_info"])["vllm:cache_config_info"].values[""]
+    assert 40 == len(labels)
 
 
 def test_a_page_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
