@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from collector.schema import Histogram
 
 _PERCENTILES = (0.5, 0.95, 0.99)
-_WIDEST = 0.2
+#: An upper edge is ±20 % from the lower one, but for rounding.
+_WIDEST = 1.5 * (1 + 1e-9)
 #: A percentile is bounded with this confidence by the largest of n observations where q ** n is below the rest.
 _DOUBT = 0.05
 #: Preferred numbers, E6 of IEC 60063: no edge is more than 1.5 times the one before, which is ±20 %.
@@ -19,8 +20,8 @@ _E6 = ("1", "1.5", "2.2", "3.3", "4.7", "6.8")
 #: How far below the mean edges begin where everything fell into the first bucket, or above the last edge.
 _BEYOND = 10.0
 
-#: No latency of a server lies beyond these, whatever a page says: a microsecond, and a day.
-_SHORTEST_S, _LONGEST_S = 1e-6, 86_400.0
+#: Nobody waits for less than the one, and no latency of a server is longer than the other, whatever a page says.
+_SHORTEST_S, _LONGEST_S = 1e-3, 86_400.0
 
 #: vLLM's families of buckets → the quantities they give edges to (its documentation, usage/metrics.md).
 _VLLM = {
@@ -51,16 +52,16 @@ def intervals(histogram: Histogram) -> dict[float, tuple[float, float]]:
 
 
 def wide(histogram: Histogram) -> dict[float, tuple[float, float]]:
-    """Those of the intervals that are wider than ±20 %."""
+    """Those of the intervals that are wider than ±20 %, and matter."""
     return {
         q: (low, high)
         for q, (low, high) in intervals(histogram).items()
-        if math.isinf(high) or (high - low) > _WIDEST * (high + low)
+        if math.isinf(high) or high > max(_SHORTEST_S, _WIDEST * low)
     }
 
 
 def better(histograms: Iterable[Histogram]) -> list[float]:
-    """Edges that put each of these percentiles within ±20 %, with the old ones kept below and above."""
+    """Edges that put each of these percentiles within ±20 %, with the old ones kept where they do."""
     lows, highs, old = [], [], set[float]()
     for histogram in histograms:
         old |= {edge for edge in histogram.edges if edge > 0}
@@ -69,32 +70,36 @@ def better(histograms: Iterable[Histogram]) -> list[float]:
             bounded = low if math.isinf(high) else high
             lows.append(low or min(mean if mean > 0 else bounded, bounded) / _BEYOND)
             highs.append(low * _BEYOND if math.isinf(high) else high)
+    if not lows:
+        return sorted(old)
     first = min(max(min(lows), _SHORTEST_S), _LONGEST_S)
     fresh = list(_series(first, max(min(max(highs), _LONGEST_S), first)))
     return [*sorted(edge for edge in old if edge < fresh[0]), *fresh, *sorted(edge for edge in old if edge > fresh[-1])]
 
 
-def line(engine: str, version: str | None, coarse: Mapping[str, Histogram]) -> str | None:
-    """What to add to the server's command line; None where the engine has no such flag.
+def line(engine: str, version: str | None, judged: Mapping[str, Histogram]) -> str | None:
+    """What the server's command line should say; None where the engine has no such flag.
+
+    vLLM has one flag for all: a family that it leaves out would fall back to its first edges.
 
     Args:
         engine: Its name.
         version: Its version, if it says so.
-        coarse: The histograms that are too wide, by quantity.
+        judged: Histograms with enough observations, by quantity; some are too wide.
     """
     if engine == "vllm":
         families = {
             family: better(found)
             for family, quantities in _VLLM.items()
-            if (found := [coarse[quantity] for quantity in quantities if quantity in coarse])
+            if (found := [judged[quantity] for quantity in quantities if quantity in judged])
         }
         words = f"--custom-histogram-buckets '{json.dumps(families)}'"
         return words if _has_flag(version) else f"with vLLM 0.32 or newer: {words}"
     if engine == "sglang":
         flags = [
-            f"{flag} {' '.join(map(str, better([coarse[quantity]])))}"
+            f"{flag} {' '.join(map(str, better([judged[quantity]])))}"
             for flag, quantity in _SGLANG.items()
-            if quantity in coarse
+            if quantity in judged and wide(judged[quantity])
         ]
         return " ".join(flags) or None
     return None

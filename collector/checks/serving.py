@@ -149,7 +149,7 @@ def _widths(page: ServerPage) -> Finding:
         return topic.ok("the latencies seen are known to ±20 %")
     known = {name: _widths_of(each) for name, each in coarse.items()}
     widths = " · ".join(f"{name} {words}" for name, words in known.items())
-    line = buckets.line(page.scrape.engine, page.engine.version, coarse)
+    line = buckets.line(page.scrape.engine, page.engine.version, judged)
     return topic.degraded(f"buckets wider than ±20 % hold {widths}", line, intervals=known)
 
 

@@ -171,6 +171,17 @@ def test_the_flag_is_offered_from_the_release_that_has_it(version: str | None, h
     assert line.startswith("--custom-histogram-buckets" if has == "yes" else "with vLLM 0.32 or newer: --custom")
 
 
+def test_a_family_that_is_fine_keeps_its_edges() -> None:
+    line = _buckets.line(
+        "vllm",
+        "0.33.0",
+        {"itl_s": timed((0.0, 500.0, 500.0), (0.01, 0.05)), "ttft_s": timed((0.0, 500.0, 500.0), (0.01, 0.015))},
+    )
+
+    assert line is not None
+    assert [0.01, 0.015] == json.loads(line.split(" ", 1)[1].strip("'"))["time_to_first_token"]
+
+
 def test_sglang_has_a_flag_for_each_latency() -> None:
     coarse = {name: timed((0.0, 500.0, 500.0), (0.1, 1.0)) for name in ("ttft_s", "queue_time_s")}
 
@@ -219,7 +230,20 @@ def test_edges_hold_every_percentile_whatever_was_seen(edges: list[float], data:
         if _buckets._SHORTEST_S <= low < high <= _buckets._LONGEST_S:
             inside = [edge for edge in better if low <= edge <= high]
             steps = zip([low, *inside], [*inside, high], strict=True)
-            assert all((b - a) <= (_buckets._WIDEST + 1e-9) * (a + b) for a, b in steps if b > a)
+            assert all(b <= _buckets._WIDEST * a for a, b in steps)
+
+
+def test_the_new_edges_are_not_too_wide_themselves() -> None:
+    edges = tuple(_buckets._series(1e-3, 1e3))
+
+    for place in range(1, len(edges)):
+        counts = tuple(500.0 * (place <= i) for i in range(len(edges) + 1))
+        assert {} == _buckets.wide(timed(counts, edges))
+
+
+def test_nobody_waits_for_less_than_a_millisecond() -> None:
+    assert {} == _buckets.wide(timed((500.0, 500.0), (0.001,)))
+    assert {0.5, 0.95, 0.99} == set(_buckets.wide(timed((500.0, 500.0), (0.002,))))
 
 
 def test_percentiles_need_as_many_observations_as_bound_them() -> None:
