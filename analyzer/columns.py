@@ -21,6 +21,9 @@ Int32: TypeAlias = npt.NDArray[np.int32]
 Float64: TypeAlias = npt.NDArray[np.float64]
 Bool: TypeAlias = npt.NDArray[np.bool_]
 
+#: What arithmetic is done in; ``Operations.dtype`` is an index into this. ``other`` has no peak in ``hardware.toml``.
+DTYPES = ("bf16", "fp16", "fp8", "int8", "fp32", "other")
+
 #: The kinds of span a trace holds; ``Spans.category`` is an index into this.
 CATEGORIES = ("kernel", "memcpy", "memset", "runtime", "operator", "mark")
 
@@ -77,6 +80,58 @@ class MatrixProduct:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Operations:
+    """The least work that operators with recorded shapes ask of a device, one row a call, all arrays of shape (n,)."""
+
+    #: What joins device work to the operator, never 0.
+    external_id: Int64
+    flops: Float64
+    #: Every operand read once and the result written once.
+    moved_bytes: Float64
+    #: Index into ``DTYPES``.
+    dtype: Int32
+    #: Whether tensor cores do it; else the vector units.
+    tensor: Bool
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.external_id)
+
+
+NO_OPERATIONS = Operations(
+    external_id=np.empty(0, np.int64),
+    flops=np.empty(0),
+    moved_bytes=np.empty(0),
+    dtype=np.empty(0, np.int32),
+    tensor=np.empty(0, bool),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Total:
+    """Time that a file gives as a sum only, without when it passed."""
+
+    name: str
+    count: int
+    total_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stacks:
+    """Sampled stacks of host threads, one row a sample."""
+
+    #: Names of the threads.
+    threads: tuple[str, ...]
+    #: Index into ``threads``, and the seconds a sample stands for, shape (n,).
+    thread: Int32
+    seconds: Float64
+    #: Frames of all samples one after the other, root first: index into ``Trace.names``, and where each sample's
+    #: frames begin, shape (n + 1,).
+    frame: Int32
+    first: Int64
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loss:
     """Something the importer could not use, counted."""
 
@@ -112,6 +167,14 @@ class Trace:
     #: Time the profiler itself took inside the window.
     overhead_ns: int
     losses: tuple[Loss, ...]
+    operations: Operations = NO_OPERATIONS
+    #: What a file holds that gives sums or samples in place of times.
+    totals: tuple[Total, ...] = ()
+    stacks: Stacks | None = None
+    #: Why this kind of file cannot carry a verdict; None where it can.
+    no_verdict: str | None = None
+    #: Sentences of the importer that a reader must know.
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.columns import Bool, Int64, MatrixProduct, Spans
+from analyzer.columns import NO_OPERATIONS, Bool, Int64, MatrixProduct, Operations, Spans
 from analyzer.importers._kineto_events import (
     MAX_DURATION_NS,
     MAX_TIME_US,
@@ -41,6 +41,7 @@ class Columns:
     def __init__(self) -> None:
         self.names: dict[str, int] = {}
         self.products: list[MatrixProduct] = []
+        self._operations: list[Operations] = []
         self.windows_ns: list[tuple[int, int]] = []
         self.overhead_ns = 0
         self.losses: Losses = Counter()
@@ -69,11 +70,21 @@ class Columns:
         if self._held > MAX_ROWS or self._characters > MAX_NAME_CHARACTERS:
             raise UserError(f"a trace of more than {MAX_ROWS:,} spans, or of endless names: record a shorter window")
         self.products += block.products
+        if len(block.operations):
+            self._operations.append(block.operations)
         self.windows_ns += block.windows_ns
         self.overhead_ns += block.overhead_ns
         self.losses.update(block.losses)
         if block.halves:
             self.add(columns(self._paired(block.halves)))
+
+    @property
+    def operations(self) -> Operations:
+        """The work that operators asked for, in the order of the file."""
+        if not self._operations:
+            return NO_OPERATIONS
+        fields = Operations.__dataclass_fields__
+        return Operations(**{name: np.concatenate([getattr(part, name) for part in self._operations]) for name in fields})
 
     def _paired(self, halves: tuple[Event, ...]) -> list[Event]:
         """Whole events out of begins and ends, which nest on each thread in the order of the file."""

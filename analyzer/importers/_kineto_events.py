@@ -13,8 +13,8 @@ from typing import TypeAlias, cast
 import msgspec
 import numpy as np
 
-from analyzer.columns import CATEGORIES, Bool, Float64, Int32, Int64, MatrixProduct
-from analyzer.importers._shapes import OPERATORS, matrix_product
+from analyzer.columns import CATEGORIES, DTYPES, Bool, Float64, Int32, Int64, MatrixProduct, Operations
+from analyzer.importers._shapes import OPERATORS, is_known, matrix_product, work
 
 #: No profiler window lasts a day; longer durations are clock faults of the tracing library (HTA issue 325).
 MAX_DURATION_NS = 24 * 3600 * 10**9
@@ -57,6 +57,7 @@ class Args(msgspec.Struct, gc=False):
     external_id_legacy: Loose = msgspec.field(default=0, name="external id")
     dims: msgspec.Raw = msgspec.field(default=_NOTHING, name="Input Dims")
     types: msgspec.Raw = msgspec.field(default=_NOTHING, name="Input type")
+    concrete: msgspec.Raw = msgspec.field(default=_NOTHING, name="Concrete Inputs")
 
 
 class Event(msgspec.Struct, gc=False):
@@ -97,6 +98,7 @@ class Block:
     host: Rows
     host_marks: Rows
     products: tuple[MatrixProduct, ...]
+    operations: Operations
     #: The begins and ends of events that are written as two, to be paired across pieces.
     halves: tuple[Event, ...]
     #: The profiler's own spans (start, duration), and the time it took for itself.
@@ -135,6 +137,7 @@ def columns(events: Sequence[Event]) -> Block:
         host=host,
         host_marks=host_marks,
         products=_products(used),
+        operations=_operations(used),
         halves=tuple(event for event in events if event.ph in ("B", "E")) if halves else (),
         windows_ns=tuple(zip(start_ns[window].tolist(), duration_ns[window].tolist(), strict=True)),
         overhead_ns=int(duration_ns[overhead].sum()),
@@ -260,3 +263,24 @@ def _products(events: Iterable[Event]) -> tuple[MatrixProduct, ...]:
             if product:
                 found.append(product)
     return tuple(found)
+
+
+def _operations(events: Iterable[Event]) -> Operations:
+    """The least work of every operator that recorded shapes from which it can be told."""
+    ids, found = [], []
+    for event in events:
+        args = event.args
+        if args is None or event.cat != "cpu_op" or not len(bytes(args.dims)) or not is_known(event.name):
+            continue
+        external_id = _id(args.external_id)
+        asked = work(str(event.name), bytes(args.dims), bytes(args.types), bytes(args.concrete))
+        if external_id and external_id > 0 and asked:
+            ids.append(external_id)
+            found.append(asked)
+    return Operations(
+        external_id=np.array(ids, np.int64),
+        flops=np.array([asked.flops for asked in found], np.float64),
+        moved_bytes=np.array([asked.moved_bytes for asked in found], np.float64),
+        dtype=np.array([DTYPES.index(asked.dtype) for asked in found], np.int32),
+        tensor=np.array([asked.tensor for asked in found], bool),
+    )

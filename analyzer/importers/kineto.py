@@ -61,6 +61,7 @@ def load(path: Path, progress: Progress | None = None) -> Trace:
         names=tuple(columns.names),
         **groups,
         products=tuple(columns.products),
+        operations=columns.operations,
         window_ns=_window(columns.windows_ns, about.base_ns, groups),
         overhead_ns=columns.overhead_ns,
         losses=_losses(columns.losses),
