@@ -12,15 +12,13 @@ from types import ModuleType
 
 from collector import checks
 from collector.checks import Finding, Topic
-from collector.checks._world import World, look
+from collector.checks._world import PATIENCE_S, World, look
 from collector.options import Options
 from collector.plugins import discover
 from collector.schema import Absent, Sample
 
 SCHEMA_VERSION = 1
 
-#: A check that is not done after so long hangs: the slowest wakes GPUs whose driver sleeps, in a few seconds.
-PATIENCE_S = 15.0
 #: Checks without which nothing is known that a verdict needs.
 _VERDICT = frozenset({"gpu", "serving"})
 

@@ -1,7 +1,9 @@
 """What several checks look at, read once for all of them: the server's page, its processes, the time. Private."""
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
@@ -16,6 +18,9 @@ from collector.schema import Engine, Sample
 from collector.scrape import Scrape
 from collector.sources import Unavailable, processes
 from collector.sources._procfs import FAULTS, read_bytes
+
+#: What is not done after so long hangs: the slowest wakes GPUs whose driver sleeps, in a few seconds.
+PATIENCE_S = 15.0
 
 _LARGEST_BYTES = 1 << 17
 _LONGEST_WORD = 2000
@@ -81,6 +86,23 @@ def _page(options: Options) -> ServerPage | Unavailable:
 
 
 def _tree(options: Options) -> Tree | Unavailable:
+    """Looked for on a thread of its own: where all else fails the driver is asked, which may hang."""
+    found: Future[Tree | Unavailable] = Future()
+
+    def seek() -> None:
+        try:
+            found.set_result(_found(options))
+        except Exception as fault:  # noqa: BLE001 - raised where it is waited for
+            found.set_exception(fault)
+
+    threading.Thread(target=seek, name="look", daemon=True).start()
+    try:
+        return found.result(PATIENCE_S)
+    except TimeoutError:
+        return Unavailable(f"looking for the server's processes did not come back within {PATIENCE_S:g} s")
+
+
+def _found(options: Options) -> Tree | Unavailable:
     try:
         with closing(processes.open_source(options)) as source:
             samples = tuple(record for record in source.read(0) if isinstance(record, Sample))

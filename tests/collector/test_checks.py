@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from collector import checks, doctor
-from collector.checks import Finding, Topic, clock, gpu, host, listen, processes, store
+from collector.checks import Finding, Topic, _world, clock, gpu, host, listen, processes, store
 from collector.checks._world import World, look
 from collector.errors import UserError
 from collector.options import Options
@@ -236,6 +236,16 @@ def test_a_tree_that_is_not_found_says_what_would_show_it() -> None:
 
     assert ("missing", "it is hidden") == (finding.state, finding.reason)
     assert "shareProcessNamespace: true grants it" == finding.remedy
+
+
+def test_a_driver_that_hangs_does_not_hang_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr("collector.sources.processes.open_source", lambda _: over.wait())
+    monkeypatch.setattr(_world, "PATIENCE_S", 0.01)
+    here = look(Options())
+    over.set()
+
+    assert "did not come back" in only(processes.check(here), "tree").reason
 
 
 def test_threads_and_figures_that_are_closed_are_said(tmp_path: Path) -> None:
