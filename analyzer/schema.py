@@ -19,8 +19,8 @@ SCHEMA_VERSION = 1
 class Source:
     """What was analysed."""
 
-    #: ``trace`` or ``run``.
-    kind: Literal["trace", "run"]
+    #: ``unreadable``: of several sources one that could not be used; it has no times, and the verdict says why.
+    kind: Literal["trace", "run", "unreadable"]
     name: str
     started_s: float
     duration_s: float

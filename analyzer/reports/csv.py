@@ -6,6 +6,7 @@ would run as a formula begins with an apostrophe.
 
 import csv
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO, TypeAlias
 
@@ -55,7 +56,7 @@ def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:
 
 def _cell(value: str | float | None) -> str | float | None:
     if not isinstance(value, str):
-        return value
+        return value if value is None or math.isfinite(value) else None
     text = plain(value)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 

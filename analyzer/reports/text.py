@@ -61,9 +61,17 @@ def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:
         elif len(analyses) == 1:
             terminal.print(_screen(analyses[0], terminal))
         else:
-            terminal.print(table(tables.sources(analyses), terminal.width), Text(), Text(_MORE, style="dim"), sep="\n")
+            terminal.print(_side_by_side(analyses, terminal.width))
     text = captured.get()
     out.write("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+
+
+def _side_by_side(analyses: Sequence[Analysis], width: int) -> Group:
+    blocks: list[RenderableType] = [table(tables.sources(analyses), width), Text()]
+    unusable = tables.unusable(analyses)
+    if unusable.rows:
+        blocks += [table(unusable, width, wrap=True), Text()]
+    return Group(*blocks, Text(_MORE, style="dim"))
 
 
 def _screen(analysis: Analysis, terminal: Console) -> RenderableType:

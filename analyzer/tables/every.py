@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analyzer.evidence import Fact
 from analyzer.formatting import MISSING, count, duration, gain, money, number, percent
-from analyzer.schema import Analysis
+from analyzer.schema import Analysis, Share
 from analyzer.tables.grid import Grid, class_name, columns
 from analyzer.tables.runs import brief, costs, latency, overview, percentile
 from analyzer.wording import figure, kernel_name, label, plain, quantity
@@ -40,27 +40,59 @@ def _filled(*grids: Grid) -> list[Grid]:
 
 
 def sources(analyses: Sequence[Analysis]) -> Grid:
-    """Several sources side by side, one row each."""
+    """Several sources side by side, one row each: the one with the most time to win back first, the unusable last.
+
+    What none of them has takes no column.
+    """
+    titles = columns("source", "@bottleneck", ">conf.", ">busy", ">to win\nback", ">at most", ">TTFT p99", ">$/1,000")
+    rows = [_source(analysis) for analysis in sorted(analyses, key=_badness)]
+    shown = [index for index in range(len(titles)) if any(row[index] != MISSING for row in rows)]
     return Grid(
         title="Sources",
-        columns=columns("source", "@bottleneck", ">conf.", ">busy", ">at most", ">TTFT p99", ">$/1,000"),
-        rows=tuple(_source(analysis) for analysis in analyses),
+        columns=tuple(titles[index] for index in shown),
+        rows=tuple(tuple(row[index] for index in shown) for row in rows),
     )
+
+
+def _badness(analysis: Analysis) -> tuple[bool, bool, float]:
+    share = _headline(analysis)
+    return analysis.source.kind == "unreadable", share is None, -share.recoverable_s if share else 0.0
+
+
+def _headline(analysis: Analysis) -> Share | None:
+    """The share of the class that the verdict names, if it names one."""
+    verdict = analysis.verdict
+    named = (share for share in verdict.shares if share.bottleneck == verdict.bottleneck)
+    return next(named, None) if verdict.abstained is None else None
 
 
 def _source(analysis: Analysis) -> tuple[str, ...]:
     verdict, budget, cost = analysis.verdict, analysis.budget, analysis.cost
-    share = next((share for share in verdict.shares if share.bottleneck == verdict.bottleneck), None)
+    share = _headline(analysis)
     overall = analysis.latency.overall if analysis.latency else None
-    abstained = verdict.abstained is not None
+    abstained = "? cannot be used" if analysis.source.kind == "unreadable" else "? cannot tell"
     return (
         plain(analysis.source.name, 60),
-        "? cannot tell" if abstained else class_name(verdict.bottleneck),
-        MISSING if abstained else f"{verdict.confidence:.2f}",
+        class_name(verdict.bottleneck) if verdict.abstained is None else abstained,
+        f"{verdict.confidence:.2f}" if verdict.abstained is None else MISSING,
         percent(budget.busy_s / budget.span_s) if budget and budget.span_s else MISSING,
-        gain(share.gain_ceiling_ratio) if share and not abstained else MISSING,
+        duration(share.recoverable_s) if share else MISSING,
+        gain(share.gain_ceiling_ratio) if share else MISSING,
         brief(percentile(overall, "ttft_s", 0.99)),
         money(cost.overall.usd_per_1000 if cost else None),
+    )
+
+
+def unusable(analyses: Sequence[Analysis]) -> Grid:
+    """The sources that could not be used, and why."""
+    return Grid(
+        title="Cannot be used",
+        columns=columns("source", "why"),
+        rows=tuple(
+            (plain(analysis.source.name, 60), plain(analysis.verdict.abstained or ""))
+            for analysis in analyses
+            if analysis.source.kind == "unreadable"
+        ),
     )
 
 

@@ -18,13 +18,17 @@ _WORTH_A_WORD = 0.005
 def source(analysis: Analysis) -> str:
     """What was analysed: ``run of 1 min 35 s · 1 × NVIDIA H200 · vllm 0.23.0``."""
     it = analysis.source
+    if it.kind == "unreadable":
+        return "cannot be used"
     gpus = (f"{n} × {plain(name, 40)}" for name, n in Counter(it.gpus).items())
     words = (f"{it.kind} of {duration(it.duration_s)}", *gpus, plain(it.engine or "", 40))
     return " · ".join(word for word in words if word)
 
 
 def recorded(analysis: Analysis) -> str:
-    """When the source begins: ``2026-11-21 16:58:37 UTC``."""
+    """When the source begins: ``2026-11-21 16:58:37 UTC``; nothing where it could not be read."""
+    if analysis.source.kind == "unreadable":
+        return ""
     return f"{datetime.fromtimestamp(analysis.source.started_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 

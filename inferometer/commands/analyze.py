@@ -4,6 +4,7 @@ import io
 import pkgutil
 import sys
 import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,12 +22,12 @@ from inferometer._options import Paths, Price
 from inferometer._progress import progress
 
 if TYPE_CHECKING:
-    from analyzer.pipeline import Timings
+    from analyzer.many import Outcome
     from analyzer.schema import Analysis
 
 #: Known by their file names: loading them takes the extra, and ``--help`` must not.
 _FORMATS = [info.name for info in pkgutil.iter_modules(reports.__path__) if not info.name.startswith("_")]
-_ABSTAINED = 3
+_FAULT, _ABSTAINED = 1, 3
 
 
 def run(  # noqa: PLR0913 - each argument is an option
@@ -40,13 +41,17 @@ def run(  # noqa: PLR0913 - each argument is an option
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Everything: kernels, steps, windows.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Sources read at a time; by default one a core.", min=1)
+    ] = None,
     timings: Annotated[bool, typer.Option("--timings", help="Say on stderr how long each step took.")] = False,
     price: Price = None,
     window: Annotated[float, typer.Option(metavar="SECONDS", help="Width of a window of a run.", min=0.1)] = 5.0,
 ) -> None:
     """Name the bottleneck of a trace or a run, with the evidence, the latency and the cost.
 
-    Exit code 3 means that every verdict abstains.
+    Several sources share one table, the one with the most time to win back first. Exit code 2 means that one of them
+    could not be used, 3 that every verdict abstains.
 
     Examples:
     ```
@@ -61,36 +66,43 @@ def run(  # noqa: PLR0913 - each argument is an option
         _output.check(output, force=force)
     elif form == "html" and sys.stdout.isatty():
         raise UserError("a web page is no text for a terminal; name a file with -o report.html")
-    steps: list[tuple[str, float]] = []
-    analyses = _analyses(paths, price, window, steps)
+    outcomes = _outcomes(paths, price, window, jobs)
     began_s = time.perf_counter()
+    analyses = [outcome.analysis for outcome in outcomes]
     _write(analyses, form, output, full=full)
-    steps.append((f"report as {form}", time.perf_counter() - began_s))
     if timings:
-        Console(stderr=True).print(_timings(steps))
-    if all(analysis.verdict.abstained is not None for analysis in analyses):
-        raise typer.Exit(_ABSTAINED)
+        steps = [step for outcome in outcomes for step in outcome.timings]
+        Console(stderr=True).print(_timings([*steps, (f"report as {form}", time.perf_counter() - began_s)]))
+    _leave(outcomes)
 
 
-def _analyses(
-    paths: list[Path], price: float | None, window_s: float, steps: list[tuple[str, float]]
-) -> "list[Analysis]":
-    """Analyse every source under the paths, once, and note how long each step took."""
-    pipeline = import_extra("analyzer.pipeline", "analyzer")
+def _outcomes(paths: list[Path], price: float | None, window_s: float, jobs: int | None) -> "list[Outcome]":
+    """What becomes of every source under the paths, each once; where there is one alone, its trouble is the user's."""
+    many = import_extra("analyzer.many", "analyzer")
     console = Console(stderr=True)
-    sources = list(dict.fromkeys(source for path in paths for source in pipeline.find_sources(path)))
-    analyses = []
-    for number, source in enumerate(sources, start=1):
-        place = f" ({number} of {len(sources)})" if len(sources) > 1 else ""
-        timings: Timings = pipeline.Timings()
-        with progress(f"reading {plain(source.name, 50)}{place}", console) as report:
-            analyses.append(
-                pipeline.analyze(
-                    source, price_usd_per_gpu_hour=price, window_s=window_s, progress=report, timings=timings
-                )
-            )
-        steps.extend(timings.steps)
-    return analyses
+    sources = list(dict.fromkeys(source for path in paths for source in many.find_sources(path)))
+    analyse = partial(many.analyse, price_usd_per_gpu_hour=price, window_s=window_s)
+    if len(sources) == 1:
+        with progress(f"reading {plain(sources[0].name, 50)}", console) as report:
+            return [analyse(sources[0], report)]
+    with progress(f"reading {len(sources)} sources", console) as report:
+        outcomes: list[Outcome] = many.outcomes(sources, analyse, jobs or many.cores(), report)
+    return outcomes
+
+
+def _leave(outcomes: "list[Outcome]") -> None:
+    """Say what failed, and end with the exit code that tells who has to act."""
+    for outcome in outcomes:
+        if outcome.fault:
+            sys.stderr.write(outcome.fault)
+    failed = [outcome for outcome in outcomes if outcome.failure is not None]
+    if any(outcome.fault for outcome in failed):
+        raise typer.Exit(_FAULT)
+    if failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise UserError(f"{len(failed)} of {len(outcomes)} sources cannot be used: {failed[0].failure}{more}")
+    if all(outcome.analysis.verdict.abstained is not None for outcome in outcomes):
+        raise typer.Exit(_ABSTAINED)
 
 
 def _write(analyses: "list[Analysis]", form: str, output: Path | None, *, full: bool) -> None:

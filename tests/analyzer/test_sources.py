@@ -9,6 +9,7 @@ import pytest
 
 from analyzer import sources
 from analyzer.columns import RunData, Trace
+from analyzer.importers import _inflate
 from analyzer.sources import find_sources, load
 from collector.errors import UserError
 from collector.schema import Run
@@ -187,13 +188,13 @@ def test_every_file_is_looked_at_once_and_its_folder_is_not_walked_to_load_it(
 ) -> None:
     paths = [trace(tmp_path / f"{number}.json") for number in range(3)]
     looked: list[Path] = []
-    head = sources._inflate.head
+    head = _inflate.head
 
     def noted(path: Path, size: int) -> bytes:
         looked.append(path)
         return head(path, size)
 
-    monkeypatch.setattr(sources._inflate, "head", noted)
+    monkeypatch.setattr(_inflate, "head", noted)
 
     assert paths == find_sources(tmp_path) == looked
     looked.clear()

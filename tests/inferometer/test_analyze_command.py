@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from analyzer import pipeline
+from analyzer import many, pipeline
 from analyzer.schema import Analysis
 from collector.errors import UserError
 from inferometer.cli import main
@@ -18,7 +18,7 @@ from tests import builders
 
 
 class Pipeline:
-    """Answers with analyses by file name, and remembers what it was asked."""
+    """Answers with analyses by file name, and remembers what it was asked. A missing answer is a damaged file."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Analysis] = {}
@@ -35,13 +35,17 @@ class Pipeline:
         self.asked.append(asked)
         progress(1, 1)
         timings.steps.append(("read", 0.25))
+        if path.name == "fault":
+            raise ZeroDivisionError
+        if path.name not in self.answers:
+            raise UserError(f"{path} is damaged: copy or record it again")
         return self.answers[path.name]
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     made = Pipeline()
-    monkeypatch.setattr(pipeline, "find_sources", made.find_sources)
+    monkeypatch.setattr(many, "find_sources", made.find_sources)
     monkeypatch.setattr(pipeline, "analyze", made.analyze)
     return made
 
@@ -106,6 +110,37 @@ class TestExitCode:
         source(fake, trace.with_name("b"), builders.trace_analysis(verdict=builders.abstention()))
 
         assert main(["analyze", str(trace.parent)]) == 0
+
+    def test_it_is_2_when_one_of_several_cannot_be_used_and_the_others_are_answered(
+        self, trace: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        trace.with_name("b.json").touch()
+
+        assert main(["analyze", str(trace.parent)]) == 2
+        captured = capsys.readouterr()
+        reason = f"{trace.with_name('b.json')} is damaged: copy or record it again"
+        assert "host overhead" in captured.out
+        assert reason.replace(" ", "") in "".join(captured.out.split())
+        assert f"inferometer: 1 of 2 sources cannot be used: {reason}\n" == captured.err
+
+    def test_it_is_1_when_a_fault_of_ours_costs_one_source_and_its_traceback_is_shown(
+        self, trace: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        trace.with_name("fault").touch()
+
+        assert main(["analyze", str(trace.parent)]) == 1
+        captured = capsys.readouterr()
+        assert "host overhead" in captured.out
+        assert "a fault of Inferometer" in captured.out
+        assert captured.err.startswith("Traceback")
+        assert "ZeroDivisionError" in captured.err
+
+    def test_a_fault_of_ours_on_the_only_source_keeps_its_traceback(self, fake: Pipeline, tmp_path: Path) -> None:
+        (tmp_path / "fault").touch()
+
+        with pytest.raises(ZeroDivisionError):
+            main(["analyze", str(tmp_path / "fault")])
+        assert len(fake.asked) == 1
 
 
 class TestOutput:

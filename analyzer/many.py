@@ -1,0 +1,182 @@
+"""Many sources at once: each is analysed apart, and one that fails takes nothing with it.
+
+What is kept of a source is what was concluded from it; its columns are let go before the next one is read. On several
+cores each source has a process to itself, so that even one that is killed for its memory costs only its own answer.
+"""
+
+import os
+import signal
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from analyzer import pipeline
+from analyzer.importers import Progress, _kineto_helpers
+from analyzer.schema import Analysis, Quality, Source
+from analyzer.sources import find_sources
+from analyzer.verdict import abstention
+from collector.errors import UserError
+
+__all__ = ["Outcome", "analyse", "cores", "find_sources", "outcomes"]
+
+#: A process more is worth its start, half a second of a core, from so many packed bytes on.
+_WORTH_A_PROCESS_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one source."""
+
+    source: Path
+    analysis: Analysis
+    #: None, or why the source could not be used.
+    failure: str | None = None
+    #: The traceback where that is a fault of ours.
+    fault: str = ""
+    #: Seconds of each step.
+    timings: tuple[tuple[str, float], ...] = ()
+
+
+#: Analyses one source; raises ``UserError`` where it cannot be used.
+Analyse = Callable[[Path, Progress | None], Outcome]
+
+
+def analyse(
+    source: Path, progress: Progress | None, *, price_usd_per_gpu_hour: float | None, window_s: float
+) -> Outcome:
+    """One source."""
+    timings = pipeline.Timings()
+    analysis = pipeline.analyze(
+        source,
+        price_usd_per_gpu_hour=price_usd_per_gpu_hour,
+        window_s=window_s,
+        progress=progress,
+        timings=timings,
+    )
+    return Outcome(source=source, analysis=analysis, timings=tuple(timings.steps))
+
+
+def outcomes(sources: Sequence[Path], analyse: Analyse, jobs: int, progress: Progress) -> list[Outcome]:
+    """What became of each source, in their order.
+
+    Args:
+        sources: What to analyse.
+        analyse: How; where ``jobs`` is more than one it must be a function that can be sent to another process.
+        jobs: The most processes at a time.
+        progress: Called with the bytes of sources done, and of all.
+    """
+    sizes = {source: _size(source) for source in sources}
+    whole, done = sum(sizes.values()), 0
+    jobs = min(jobs, len(sources), 1 + whole // _WORTH_A_PROCESS_BYTES)
+    found: dict[Path, Outcome] = {}
+    if jobs > 1:
+        # The largest first, so that no core is left with it at the end.
+        order = sorted(sources, key=lambda source: -sizes[source])
+        for outcome in _apart(order, analyse, jobs):
+            found[outcome.source] = outcome
+            done += sizes[outcome.source]
+            progress(done, whole)
+    else:
+        for source in sources:
+            found[source] = _guarded(analyse, source, _part_of(progress, done, whole))
+            done += sizes[source]
+    return _told_apart([found[source] for source in sources])
+
+
+def _part_of(progress: Progress, before: int, whole: int) -> Progress:
+    """The progress of one source as part of all."""
+    return lambda done, _: progress(before + done, whole)
+
+
+def _told_apart(outcomes: list[Outcome]) -> list[Outcome]:
+    """The same, those that share a file name named by their path below the folder they have in common."""
+    names = Counter(outcome.source.name for outcome in outcomes)
+    if len(names) == len(outcomes):
+        return outcomes
+    common = os.path.commonpath([outcome.source.absolute().parent for outcome in outcomes])
+    return [
+        _renamed(outcome, os.path.relpath(outcome.source.absolute(), common))
+        if names[outcome.source.name] > 1
+        else outcome
+        for outcome in outcomes
+    ]
+
+
+def _renamed(outcome: Outcome, name: str) -> Outcome:
+    return replace(outcome, analysis=replace(outcome.analysis, source=replace(outcome.analysis.source, name=name)))
+
+
+def _size(source: Path) -> int:
+    try:
+        return source.stat().st_size
+    except OSError:
+        return 0
+
+
+def _guarded(analyse: Analyse, source: Path, progress: Progress | None = None) -> Outcome:
+    """The outcome of a source, whatever happens to it."""
+    try:
+        return analyse(source, progress)
+    except UserError as error:
+        return unusable(source, str(error))
+    except Exception as error:  # noqa: BLE001 - it is told with its traceback, and costs one source
+        reason = f"a fault of Inferometer stopped its analysis ({type(error).__name__})"
+        return unusable(source, reason, "".join(traceback.format_exception(error)))
+
+
+def unusable(source: Path, reason: str, fault: str = "") -> Outcome:
+    """The outcome of a source from which nothing can be concluded."""
+    nan = float("nan")
+    about = Source(kind="unreadable", name=source.name, started_s=nan, duration_s=nan, gpus=(), engine=None)
+    quality = Quality(coverage=0.0, losses=())
+    analysis = Analysis(source=about, quality=quality, verdict=abstention(reason))
+    return Outcome(source=source, analysis=analysis, failure=reason, fault=fault)
+
+
+def _apart(sources: Sequence[Path], analyse: Analyse, jobs: int) -> Iterator[Outcome]:
+    """Each source in a process of its own; when a process dies, those it took with it are tried again one by one."""
+    left = dict.fromkeys(sources)
+    with _processes(jobs) as pool:
+        asked = {pool.submit(_guarded, analyse, source): source for source in sources}
+        for future in as_completed(asked):
+            if not isinstance(future.exception(), BrokenProcessPool):
+                del left[asked[future]]
+                yield future.result()
+    for source in left:
+        with _processes(1) as pool:
+            try:
+                yield pool.submit(_guarded, analyse, source).result()
+            except BrokenProcessPool:
+                yield unusable(source, "the process that analysed it was killed, most likely for want of memory")
+
+
+@contextmanager
+def _processes(jobs: int) -> Iterator[Executor]:
+    """Processes that have nothing of this one, and that go when it is told to stop."""
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin)
+    try:
+        yield pool
+    except BaseException:
+        # What still runs would be waited for.
+        for process in list(pool._processes.values()):  # noqa: SLF001 - public from Python 3.14 on: terminate_workers
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Set a process up: Ctrl-C ends it without a word, and it leaves the other cores to the other processes."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _kineto_helpers.MAX_HELPERS = 0
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
