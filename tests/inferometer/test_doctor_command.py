@@ -21,7 +21,7 @@ from tests.collector.servers import Answer, Server, answering, by_path
 from tests.inferometer.test_base_install import bare
 
 PAGE = (DATA / "vllm_0_23.prom").read_text()
-#: The command in a process of its own, on a machine without a GPU whatever this one has; it asks no port but the test's.
+#: The command in a process of its own, on a machine without a GPU whatever this one has; it asks the test's port alone.
 WITHOUT_GPU = f"""
 import sys, pynvml
 from collector import _pages
