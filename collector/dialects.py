@@ -79,3 +79,13 @@ def parts(plugin: Plugin) -> tuple[tuple[str, Part], ...]:
         for family, named in plugin.FAMILIES.items()
         for part in ((Part(named),) if isinstance(named, str) else named)
     )
+
+
+@lru_cache(maxsize=16)
+def single(plugin: Plugin) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Families that have one number a series, which a server writes quickly, and the quantities read from them.
+
+    Buckets are what makes a page long, so what is read from the sum or the count of a histogram is left out.
+    """
+    found = [each for each in parts(plugin) if not each[1].of and CATALOGUE[each[1].quantity].kind != "histogram"]
+    return tuple(dict.fromkeys(family for family, _ in found)), frozenset(part.quantity for _, part in found)

@@ -4,20 +4,24 @@ import gzip
 import math
 import re
 import socket
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
+from prometheus_client import Histogram as Histogram_
 
 from collector import _endpoint, _pages
 from collector._endpoint import Endpoint
 from collector.options import Options
 from collector.schema import Absent, Event, Histogram, Sample
 from collector.scrape import read
-from collector.sources import Unavailable
+from collector.sources import Unavailable, serving
 from collector.sources.serving import Serving, open_source
 from tests.collector.builders import NS
 from tests.collector.servers import Answer, Handler, Server, answering, breaking_off, by_path, dripping, hanging
@@ -47,8 +51,10 @@ def servers() -> Iterator[list[Server]]:
 
 
 @pytest.fixture
-def serve(servers: list[Server]) -> Iterator[Serve]:
-    """Starts a server and opens the source on it."""
+def serve(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Starts a server and opens the source on it; a whole page is due at every reading."""
+    monkeypatch.setattr(serving, "WHOLE_S", 0.0)
+    monkeypatch.setattr(serving, "RAREST_S", 0.0)
     opened: list[Serving] = []
 
     def start(answer: Answer, path: str = "", **options: object) -> Serving:
@@ -433,9 +439,11 @@ def test_no_page_makes_a_reading_raise_or_show_what_is_no_number(edits: list[tup
     page = PAGE
     for start, length, text in edits:
         page = page[:start] + text + page[start + length :]
-    source = Serving(_Canned(page + "\n"), 1.0, None)
+    clock = Seconds()
+    source = Serving(_Canned(page + "\n"), 1.0, None, clock)
 
     for _ in range(2):
+        clock.now += serving.RAREST_S
         sample, histograms, _ = look(source)
         assert "scrape_s" in sample.values
         assert all(isinstance(value, Absent) or math.isfinite(value) for value in sample.values.values())
@@ -451,3 +459,114 @@ def test_no_text_is_taken_for_values(text: str, engine: str) -> None:
     for quantity, value in sample.values.items():
         if not isinstance(value, Absent) and quantity != "scrape_s":
             assert expected[quantity] == value
+
+
+# ------------------------------------------------------------------------------------------ what it costs a server
+
+
+class Seconds:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def vllm() -> CollectorRegistry:
+    """Metrics of vLLM in a registry of the client library that it uses."""
+    registry = CollectorRegistry()
+    Gauge("vllm:num_requests_running", "", ["engine"], registry=registry).labels("0").set(3)
+    Counter("vllm:generation_tokens", "", ["engine"], registry=registry).labels("0").inc(70)
+    Histogram_("vllm:time_to_first_token_seconds", "", ["engine"], registry=registry).labels("0").observe(0.2)
+    return registry
+
+
+@pytest.fixture
+def busy() -> Iterator[tuple[Serving, Seconds, list[str]]]:
+    """A source, its clock, and what it asked of a server of that library."""
+    asked: list[str] = []
+    app = make_wsgi_app(vllm())
+
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, *_: object) -> None:
+            asked.append(self.path)
+
+    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        clock = Seconds()
+        source = Serving(Endpoint(f"http://127.0.0.1:{server.server_port}"), 1.0, None, clock)
+        yield source, clock, asked
+        source.close()
+        server.shutdown()
+        thread.join()
+
+
+def test_between_two_whole_pages_only_single_numbers_are_asked_for(busy: tuple[Serving, Seconds, list[str]]) -> None:
+    source, clock, asked = busy
+    seen = []
+    for _ in range(11):
+        seen.append(look(source))
+        clock.now += 1
+
+    assert [place for place, path in enumerate(asked) if path == "/metrics"] == [0, 5, 10]
+    assert all(path.startswith("/metrics/?name%5B%5D=vllm%3Anum_requests_running&") for path in asked if "?" in path)
+    assert [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1] == [len(histograms) for _, histograms, _ in seen]
+    assert {(3.0, 70.0)} == {
+        (number(sample.values["requests_running"]), number(sample.values["output_tokens_total"]))
+        for sample, _, _ in seen
+    }
+    assert [] == [event for _, _, events in seen for event in events]
+    whole, glanced = seen[0][0].values, seen[1][0].values
+    assert whole.keys() == glanced.keys(), "what was not there is said to be absent each time"
+
+
+def number(value: float | Absent) -> float:
+    assert not isinstance(value, Absent)
+    return value
+
+
+def test_a_server_that_writes_only_whole_pages_is_asked_for_them_at_every_tick(servers: list[Server]) -> None:
+    servers.append(Server(by_path({"/metrics": answering(PAGE)})))
+    clock = Seconds()
+    source = Serving(Endpoint(servers[-1].url), 1.0, None, clock)
+    for _ in range(8):
+        list(source.read(0))
+        clock.now += 1
+    source.close()
+
+    assert 8 == servers[-1].paths.count("/metrics")
+    assert 1 == len([path for path in servers[-1].paths if "?" in path])
+
+
+def test_a_page_that_takes_long_is_asked_for_seldom(servers: list[Server]) -> None:
+    clock = Seconds()
+
+    def answer(handler: Handler) -> None:
+        clock.now += 0.05
+        answering(PAGE)(handler)
+
+    servers.append(Server(by_path({"/metrics": answer})))
+    source = Serving(Endpoint(servers[-1].url), 1.0, None, clock)
+    for _ in range(30):
+        list(source.read(0))
+        clock.now += 1
+    source.close()
+
+    # The second follows at once, when it turns out that there is no shorter page.
+    assert 7 == servers[-1].paths.count("/metrics")
+
+
+def test_a_server_that_went_away_is_noticed_at_once(servers: list[Server]) -> None:
+    servers.append(Server(answering(PAGE)))
+    source = Serving(Endpoint(servers[-1].url), 1.0, None, Seconds())
+    look(source)
+    servers[-1].answer = breaking_off(b"")
+
+    sample, _, events = look(source)
+
+    assert isinstance(sample.values["requests_running"], Absent)
+    assert ["endpoint_down"] == [event.kind for event in events]
+    source.close()
