@@ -7,6 +7,7 @@ tokens of the LLM step it belongs to, or from the family alone; where none of th
 import re
 
 import numpy as np
+import numpy.typing as npt
 
 from analyzer.columns import CATEGORIES, Bool, Float64, Int32, Trace
 from analyzer.roofline import Hardware, ridge_tokens
@@ -68,21 +69,33 @@ def roofs(trace: Trace, family_of: Int32, steps: StepColumns | None, device: Har
     found[matrix & (tokens < low)] = MEMORY
     found[matrix & (tokens >= high)] = COMPUTE
     if device is not None:
-        _apply_shapes(trace, found, family_of == FAMILIES.index("gemm"), device)
+        shaped = np.isin(family_of, [FAMILIES.index(name) for name in ("gemm", "convolution")])
+        _apply_shapes(trace, found, shaped, device)
     return found
 
 
-def _apply_shapes(trace: Trace, found: Int32, gemm: Bool, device: Hardware) -> None:
+def _apply_shapes(trace: Trace, found: Int32, matrix: Bool, device: Hardware) -> None:
     """Let a recorded shape decide for the matrix kernels of its operator."""
-    if not trace.products:
+    operations = trace.operations
+    if not len(operations):
         return
-    seconds = [device.seconds(product) for product in trace.products]
-    of_shape = np.array([COMPUTE if compute > memory else MEMORY for compute, memory in seconds], np.int32)
-    ids = np.array([product.external_id for product in trace.products], np.int64)
-    order = np.argsort(ids)
+    compute, memory = device.least_seconds(operations)
+    of_shape = np.where(compute > memory, COMPUTE, MEMORY).astype(np.int32)
+    row, linked = operation_of(trace)
+    linked &= matrix & operations.tensor[row]
+    found[linked] = of_shape[row][linked]
+
+
+def operation_of(trace: Trace) -> tuple[npt.NDArray[np.intp], Bool]:
+    """The row of ``Trace.operations`` that asked for each row of device work, and whether there is one, shape (n,).
+
+    There must be operations. Copies and fills are none of an operator's arithmetic.
+    """
+    ids = trace.operations.external_id
+    order = np.argsort(ids, kind="stable")
     place = np.minimum(np.searchsorted(ids[order], trace.device.external_id), len(ids) - 1)
-    linked = gemm & (ids[order][place] == trace.device.external_id)
-    found[linked] = of_shape[order][place][linked]
+    kernels = trace.device.category == CATEGORIES.index("kernel")
+    return order[place], kernels & (ids[order][place] == trace.device.external_id)
 
 
 def step_tokens(trace: Trace, steps: StepColumns | None) -> Float64:

@@ -7,11 +7,14 @@ ridge is peak FLOP/s over peak bytes/s. Source: Williams et al., "Roofline", CAC
 
 import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-from analyzer.columns import MatrixProduct
+import numpy as np
+
+from analyzer.columns import DTYPES, Float64, MatrixProduct, Operations
 
 #: Reach of the activity counters on hardware nobody measured. NVIDIA's DCGM notes give 0.8 as the practical
 #: maximum of DRAM activity; the tensor counter counts issue slots and is taken alike.
@@ -30,17 +33,23 @@ class Hardware:
     """One GPU model's roofs."""
 
     name: str
-    #: Dense bf16, FLOP/s.
-    tensor_flops: float
+    memory_bytes: float
+    #: The vendor's peaks: dense, at the tensor cores by type; fp32 at the vector units; of the memory.
+    tensor_flops: Mapping[str, float]
+    vector_flops: float
     dram_bytes_per_s: float
     source: str
+    #: What was measured in public, by type; empty or None where nothing was.
+    achieved_flops: Mapping[str, float] = field(default_factory=dict)
+    achieved_bytes_per_s: float | None = None
+    achieved_source: str | None = None
     tensor_active_reach: float = DEFAULT_REACH
     dram_active_reach: float = DEFAULT_REACH
 
     @property
     def ridge_tokens(self) -> float:
         """Tokens a step needs before its bf16 matrix products leave the memory roof."""
-        return self.tensor_flops / self.dram_bytes_per_s * DEFAULT_ELEMENT_BYTES / 2
+        return self.tensor_flops["bf16"] / self.dram_bytes_per_s * DEFAULT_ELEMENT_BYTES / 2
 
     def seconds(self, product: MatrixProduct) -> tuple[float, float]:
         """The least seconds a product takes on the tensor cores, and on the memory.
@@ -51,8 +60,22 @@ class Hardware:
         size = product.bytes_per_element
         flops = 2 * product.batch * product.m * product.k * product.n
         moved = product.batch * size * (product.m * product.k + product.k * product.n + product.m * product.n)
-        peak = self.tensor_flops * DEFAULT_ELEMENT_BYTES / size
+        peak = self.tensor_flops["bf16"] * DEFAULT_ELEMENT_BYTES / size
         return flops / peak, moved / self.dram_bytes_per_s
+
+    def least_seconds(self, asked: Operations) -> tuple[Float64, Float64]:
+        """The least seconds each operation takes for its arithmetic, and for its bytes, shape (n,).
+
+        Arithmetic in a type that the tensor cores lack is done in the next larger one that they have, or counts as
+        nothing where there is none: the memory alone is then what it must wait for.
+        """
+        peaks = np.array([self._tensor_peak(name) for name in DTYPES])
+        peak = np.where(asked.tensor, peaks[asked.dtype], self.vector_flops)
+        return asked.flops / peak, asked.moved_bytes / self.dram_bytes_per_s
+
+    def _tensor_peak(self, dtype: str) -> float:
+        wider = {"fp8": "bf16", "int8": "bf16"}
+        return self.tensor_flops.get(dtype, self.tensor_flops.get(wider.get(dtype, ""), float("inf")))
 
 
 def ridge_tokens(known: Hardware | None) -> tuple[float, float]:
@@ -63,7 +86,7 @@ def ridge_tokens(known: Hardware | None) -> tuple[float, float]:
 def hardware(gpu_name: str) -> Hardware | None:
     """The roofs of a GPU by the driver's name for it; None for one this version does not know."""
     for pattern, known in _table():
-        if pattern.search(gpu_name):
+        if pattern.fullmatch(gpu_name.strip()):
             return known
     return None
 

@@ -19,7 +19,9 @@ NAN = float("nan")
 #: A GPU whose counters reach 100 %, so that a test's ratios are its roofs' ratios.
 IDEAL = Hardware(
     name="ideal",
-    tensor_flops=1e15,
+    memory_bytes=80e9,
+    tensor_flops={"bf16": 1e15},
+    vector_flops=1e14,
     dram_bytes_per_s=1e12,
     source="none",
     tensor_active_reach=1.0,
