@@ -130,3 +130,21 @@ def top_kernels(trace: Trace, family_of: Int32, roof: Int32) -> tuple[Kernel, ..
         for row in range(len(names))
     ]
     return tuple(sorted(found, key=lambda kernel: (-kernel.total_s, kernel.name)))
+
+
+def totals(trace: Trace) -> tuple[Kernel, ...]:
+    """The same of a file that gives sums without times."""
+    whole = sum(total.total_ns for total in trace.totals)
+    found = [
+        Kernel(
+            name=total.name,
+            family=family(total.name),
+            count=total.count,
+            total_s=total.total_ns / 1e9,
+            mean_s=total.total_ns / total.count / 1e9,
+            share=total.total_ns / whole if whole else 0.0,
+            bound=None,
+        )
+        for total in trace.totals
+    ]
+    return tuple(sorted(found, key=lambda kernel: (-kernel.total_s, kernel.name)))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from analyzer import pipeline
 from analyzer.importers import Progress, _kineto_helpers
+from analyzer.model import Model
 from analyzer.schema import Analysis, Quality, Source
 from analyzer.sources import find_sources
 from analyzer.verdict import abstention
@@ -48,7 +49,12 @@ Analyse = Callable[[Path, Progress | None], Outcome]
 
 
 def analyse(
-    source: Path, progress: Progress | None, *, price_usd_per_gpu_hour: float | None, window_s: float
+    source: Path,
+    progress: Progress | None,
+    *,
+    price_usd_per_gpu_hour: float | None,
+    window_s: float,
+    model: Model | None = None,
 ) -> Outcome:
     """One source."""
     timings = pipeline.Timings()
@@ -56,6 +62,7 @@ def analyse(
         source,
         price_usd_per_gpu_hour=price_usd_per_gpu_hour,
         window_s=window_s,
+        model=model,
         progress=progress,
         timings=timings,
     )

@@ -7,7 +7,7 @@ Every figure is a lower bound: norms, biases, scales of quantised weights and ac
 model's experts only as many count as one token is sent to, since all tokens of a step may choose the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,6 @@ class Model:
     """The sizes of one model that a step depends on."""
 
     name: str
-    layers: int
     #: Parameters of linear layers that a token passes, of all layers together, without the output projection.
     active_parameters: int
     #: Bytes of one of them, and what their products are computed in.
@@ -39,13 +38,13 @@ class Model:
     head_bytes: float
     #: Bytes of keys and values one token leaves behind in all layers.
     kv_bytes_per_token: float
-    #: Query heads times head size: what attention does for one pair of tokens in one layer, over 4 operations.
-    attention_width: int
     #: Tokens that attention looks back on at most; None where on all.
     window_tokens: int | None
+    #: GPUs that share each layer; None where nobody said.
+    gpus: int | None = None
 
     def step_bytes(self, generation: float, cached_tokens: float | None) -> float:
-        """Bytes that a step reads at the least.
+        """Bytes that a step reads at the least on each GPU.
 
         Args:
             generation: Requests that generate; without any the output projection may be left out.
@@ -53,11 +52,11 @@ class Model:
         """
         head = self.head_parameters * self.head_bytes if generation else 0.0
         known = cached_tokens if cached_tokens is not None and self.window_tokens is None else generation
-        return self.active_parameters * self.weight_bytes + head + known * self.kv_bytes_per_token
+        return (self.active_parameters * self.weight_bytes + head + known * self.kv_bytes_per_token) / (self.gpus or 1)
 
     def step_flops(self, tokens: float, generation: float) -> float:
-        """Operations of a step's matrix products at the least; attention over what is cached comes on top."""
-        return 2.0 * (self.active_parameters * tokens + self.head_parameters * generation)
+        """Operations of a step's matrix products on each GPU; attention comes on top."""
+        return 2.0 * (self.active_parameters * tokens + self.head_parameters * generation) / (self.gpus or 1)
 
 
 class _Config(msgspec.Struct):
@@ -92,8 +91,12 @@ class _Kind(msgspec.Struct):
     model_type: str | None = None
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path, gpus: int | None = None) -> Model:
     """Read a model's sizes from its ``config.json``.
+
+    Args:
+        path: The file.
+        gpus: GPUs that share each layer (tensor parallelism), where that is known.
 
     Raises:
         UserError: It cannot be read, is no such file, or describes a model that is not known here.
@@ -113,7 +116,7 @@ def load_model(path: Path) -> Model:
         config = msgspec.json.decode(text, type=_Config)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is no config.json of a model: {str(error)[:200]}") from error
-    return _model(config, path)
+    return replace(_model(config, path), gpus=gpus)
 
 
 def _model(config: _Config, path: Path) -> Model:
@@ -134,14 +137,12 @@ def _model(config: _Config, path: Path) -> Model:
     attention = 2 * config.hidden_size * head_dim * (config.num_attention_heads + kv_heads)
     return Model(
         name=str(config.name or config.model_type)[-80:],
-        layers=config.num_hidden_layers,
         active_parameters=config.num_hidden_layers * attention + _mlp_parameters(config, path),
         weight_bytes=weight_bytes,
         dtype=computed,
         head_parameters=config.hidden_size * config.vocab_size,
         head_bytes=float_bytes,
         kv_bytes_per_token=2.0 * config.num_hidden_layers * kv_heads * head_dim * _kv_bytes(config, float_bytes),
-        attention_width=config.num_attention_heads * head_dim,
         window_tokens=config.sliding_window if config.use_sliding_window else None,
     )
 
@@ -189,7 +190,7 @@ def _quantised(scheme: dict[str, Any] | None, float_bytes: float, dtype: str, pa
 
 
 def _grouped(scheme: dict[str, Any]) -> tuple[object, Literal["fp8", "int8"] | None]:
-    """The weights' bits of a scheme that has one group, and what its products are computed in where activations are 8 bits."""
+    """Bits of a weight in a scheme of one group, and what products are computed in where activations have 8 bits."""
     groups = scheme.get("config_groups")
     held = [group for group in groups.values() if isinstance(group, dict)] if isinstance(groups, dict) else []
     found = [group["weights"] for group in held if isinstance(group.get("weights"), dict)]

@@ -6,21 +6,24 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from analyzer import verdict
 from analyzer.columns import RunData, Trace
 from analyzer.cost import cost, own_price, price_of
+from analyzer.efficiency import roofline
 from analyzer.evidence.run import run_evidence
 from analyzer.evidence.trace import device_times, trace_evidence
 from analyzer.importers import Progress
-from analyzer.kernels import families, roofs, top_kernels
+from analyzer.kernels import families, roofs, top_kernels, totals
 from analyzer.latency import latency
+from analyzer.model import Model
 from analyzer.quality import LEAST_COVERAGE_RATIO, run_quality, trace_quality
 from analyzer.roofline import hardware
 from analyzer.schema import Analysis, Budget, Source
 from analyzer.sources import find_sources, load
+from analyzer.stacks import busiest_frames
 from analyzer.steps import find_steps, summarise
 from analyzer.utilization import run_budget
 from analyzer.windows import cut, extent
@@ -53,6 +56,7 @@ def analyze(
     *,
     price_usd_per_gpu_hour: float | None = None,
     window_s: float = WINDOW_S,
+    model: Model | None = None,
     progress: Progress | None = None,
     timings: Timings | None = None,
 ) -> Analysis:
@@ -62,6 +66,7 @@ def analyze(
         path: A trace file or a run folder.
         price_usd_per_gpu_hour: Your price; without it the first sourced price of the GPU.
         window_s: Length of the windows of a run's verdict, latency and cost, seconds.
+        model: The model that ran in a trace, for what its steps must read and compute at the least.
         progress: Called with bytes done and bytes in all while a file is read.
         timings: Filled with the seconds of each step.
 
@@ -71,7 +76,7 @@ def analyze(
     timings = timings or Timings()
     with timings.step("load"):
         data = load(Path(path), progress)
-    return conclude(data, price_usd_per_gpu_hour=price_usd_per_gpu_hour, window_s=window_s, timings=timings)
+    return conclude(data, price_usd_per_gpu_hour=price_usd_per_gpu_hour, window_s=window_s, model=model, timings=timings)
 
 
 def conclude(
@@ -79,16 +84,17 @@ def conclude(
     *,
     price_usd_per_gpu_hour: float | None = None,
     window_s: float = WINDOW_S,
+    model: Model | None = None,
     timings: Timings | None = None,
 ) -> Analysis:
     """The same from columns already loaded."""
     timings = timings or Timings()
     if isinstance(data, Trace):
-        return _conclude_trace(data, timings)
+        return _conclude_trace(data, model, timings)
     return _conclude_run(data, price_usd_per_gpu_hour, window_s, timings)
 
 
-def _conclude_trace(trace: Trace, timings: Timings) -> Analysis:
+def _conclude_trace(trace: Trace, model: Model | None, timings: Timings) -> Analysis:
     with timings.step("steps"):
         steps = find_steps(trace)
     source = Source(
@@ -96,17 +102,26 @@ def _conclude_trace(trace: Trace, timings: Timings) -> Analysis:
         name=trace.name,
         started_s=trace.window_ns[0] / 1e9,
         duration_s=(trace.window_ns[1] - trace.window_ns[0]) / 1e9,
-        gpus=tuple(device.name for device in trace.devices.values()),
+        gpus=tuple(device.name for device in trace.devices.values() if device.name),
         engine=None,
     )
     quality = trace_quality(trace, steps)
+    quality = replace(quality, notes=(*quality.notes, *trace.notes))
     if not len(trace.device):
-        return Analysis(source=source, quality=quality, verdict=verdict.abstention(_no_device_work(trace)))
+        return Analysis(
+            source=source,
+            quality=quality,
+            verdict=verdict.abstention(trace.no_verdict or _no_device_work(trace)),
+            kernels=totals(trace) or None,
+            stacks=busiest_frames(trace) or None,
+        )
     device = hardware(next(iter(trace.devices.values())).name)
     with timings.step("kernels"):
         family_of = families(trace)
         roof = roofs(trace, family_of, steps, device)
         kernels = top_kernels(trace, family_of, roof)
+    with timings.step("roofline"):
+        near = roofline(trace, family_of, steps, device, model)
     with timings.step("budget"):
         times = device_times(trace, family_of, roof, steps)
         budgets = tuple(time.budget() for time in times)
@@ -124,6 +139,7 @@ def _conclude_trace(trace: Trace, timings: Timings) -> Analysis:
         budget=Budget(span_s=span_s, busy_s=span_s - idle_s, idle_s=idle_s, devices=budgets),
         steps=summarise(steps, times[0].busy) if steps is not None else None,
         kernels=kernels,
+        roofline=near,
     )
 
 

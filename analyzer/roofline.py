@@ -64,16 +64,13 @@ class Hardware:
         return flops / peak, moved / self.dram_bytes_per_s
 
     def least_seconds(self, asked: Operations) -> tuple[Float64, Float64]:
-        """The least seconds each operation takes for its arithmetic, and for its bytes, shape (n,).
-
-        Arithmetic in a type that the tensor cores lack is done in the next larger one that they have, or counts as
-        nothing where there is none: the memory alone is then what it must wait for.
-        """
-        peaks = np.array([self._tensor_peak(name) for name in DTYPES])
+        """The least seconds each operation takes for its arithmetic, and for its bytes, shape (n,)."""
+        peaks = np.array([self.tensor_peak(name) for name in DTYPES])
         peak = np.where(asked.tensor, peaks[asked.dtype], self.vector_flops)
         return asked.flops / peak, asked.moved_bytes / self.dram_bytes_per_s
 
-    def _tensor_peak(self, dtype: str) -> float:
+    def tensor_peak(self, dtype: str) -> float:
+        """The peak of arithmetic in a type, or in the wider one that stands in for it; infinite where there is none."""
         wider = {"fp8": "bf16", "int8": "bf16"}
         return self.tensor_flops.get(dtype, self.tensor_flops.get(wider.get(dtype, ""), float("inf")))
 

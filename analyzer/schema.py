@@ -191,6 +191,84 @@ class Kernel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FamilyRoofline:
+    """How near its roof one family of kernels came. Work and rates are lower bounds; None where no shape tells."""
+
+    family: str
+    #: Of the time of all device work; and of the family's own time, the part whose work is known.
+    time_share: float
+    known_ratio: float
+    #: ``compute``, ``memory`` or None.
+    bound: str | None
+    #: Over the time whose work is known.
+    flops_per_s: float | None
+    bytes_per_s: float | None
+    intensity_flops_per_byte: float | None
+    #: The least time at the roof over the time taken.
+    efficiency_ratio: float | None
+    #: Why an efficiency above 1 is no feat.
+    warning: str | None
+    #: Why nothing is known.
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRoofline:
+    """How near the roofs the steps of one phase came, start to start. Work and rates are lower bounds."""
+
+    phase: str
+    count: int
+    #: What the work was told from: ``the model``, ``recorded shapes``, or both.
+    basis: str
+    moved_bytes_p50: float
+    flops_p50: float
+    bytes_per_s_p50: float
+    flops_per_s_p50: float
+    #: Share of the step's time that its bytes, or its operations, need at the peak; None where that is not known.
+    memory_roof_ratio_p50: float | None
+    memory_roof_ratio_p10: float | None
+    memory_roof_ratio_p90: float | None
+    compute_roof_ratio_p50: float | None
+    warning: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roofline:
+    """The roofs of the GPU, and how near to them its work came."""
+
+    #: None where the GPU's roofs are not known; ``reason`` says why.
+    gpu: str | None
+    #: The vendor's dense peaks by type, and what was measured in public.
+    tensor_flops_per_s: Mapping[str, float]
+    achieved_flops_per_s: Mapping[str, float]
+    vector_flops_per_s: float | None
+    dram_bytes_per_s: float | None
+    achieved_bytes_per_s: float | None
+    source: str | None
+    reason: str | None
+    #: The model that was given.
+    model: str | None
+    families: tuple[FamilyRoofline, ...]
+    steps: tuple[StepRoofline, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackFrame:
+    """One function in the sampled stacks of one thread, or of all threads of one role."""
+
+    thread: str
+    #: What the thread is for, by what it was seen doing.
+    role: str
+    name: str
+    #: Seconds in the function itself, and with what it called; shares of the thread's sampled time.
+    self_s: float
+    total_s: float
+    self_share: float
+    total_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Percentile:
     """One percentile and how well it is known."""
 
@@ -306,5 +384,7 @@ class Analysis:
     budget: Budget | None = None
     steps: Steps | None = None
     kernels: tuple[Kernel, ...] | None = None
+    roofline: Roofline | None = None
+    stacks: tuple[StackFrame, ...] | None = None
     latency: Latency | None = None
     cost: Cost | None = None

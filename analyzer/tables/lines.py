@@ -11,6 +11,8 @@ from analyzer.wording import label, plain
 
 #: With more devices the lines speak of all of them at once.
 _DEVICES_APART = 2
+#: Formats without a date count from zero; nothing was served before 1980.
+_FIRST_SERVER_S = 315_532_800.0
 #: A smaller part of a device's time is left to the table.
 _WORTH_A_WORD = 0.005
 
@@ -29,6 +31,8 @@ def recorded(analysis: Analysis) -> str:
     """When the source begins: ``2026-11-21 16:58:37 UTC``; nothing where it could not be read."""
     if analysis.source.kind == "unreadable":
         return ""
+    if analysis.source.started_s < _FIRST_SERVER_S:
+        return "at a time its file does not tell"
     return f"{datetime.fromtimestamp(analysis.source.started_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 

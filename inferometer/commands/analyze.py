@@ -47,6 +47,13 @@ def run(  # noqa: PLR0913 - each argument is an option
     timings: Annotated[bool, typer.Option("--timings", help="Say on stderr how long each step took.")] = False,
     price: Price = None,
     window: Annotated[float, typer.Option(metavar="SECONDS", help="Width of a window of a run.", min=0.1)] = 5.0,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="config.json of a trace's model: what its steps must read at the least."),
+    ] = None,
+    model_gpus: Annotated[
+        int | None, typer.Option("--model-gpus", help="GPUs that share each layer of the model.", min=1)
+    ] = None,
 ) -> None:
     """Name the bottleneck of a trace or a run, with the evidence, the latency and the cost.
 
@@ -58,6 +65,7 @@ def run(  # noqa: PLR0913 - each argument is an option
     inferometer analyze trace.json.gz
     inferometer analyze runs/monday --format html -o report.html
     inferometer analyze runs/ --format json | jq '.[].verdict.bottleneck'
+    inferometer analyze decode.json.gz --model config.json --full
     ```
     """
     if form not in _FORMATS:
@@ -66,7 +74,8 @@ def run(  # noqa: PLR0913 - each argument is an option
         _output.check(output, force=force)
     elif form == "html" and sys.stdout.isatty():
         raise UserError("a web page is no text for a terminal; name a file with -o report.html")
-    outcomes = _outcomes(paths, price, window, jobs)
+    known = None if model is None else import_extra("analyzer.model", "analyzer").load_model(model, model_gpus)
+    outcomes = _outcomes(paths, {"price_usd_per_gpu_hour": price, "window_s": window, "model": known}, jobs)
     began_s = time.perf_counter()
     analyses = [outcome.analysis for outcome in outcomes]
     _write(analyses, form, output, full=full)
@@ -76,12 +85,12 @@ def run(  # noqa: PLR0913 - each argument is an option
     _leave(outcomes)
 
 
-def _outcomes(paths: list[Path], price: float | None, window_s: float, jobs: int | None) -> "list[Outcome]":
+def _outcomes(paths: list[Path], options: dict[str, Any], jobs: int | None) -> "list[Outcome]":
     """What becomes of every source under the paths, each once; where there is one alone, its trouble is the user's."""
     many = import_extra("analyzer.many", "analyzer")
     console = Console(stderr=True)
     sources = list(dict.fromkeys(source for path in paths for source in many.find_sources(path)))
-    analyse = partial(many.analyse, price_usd_per_gpu_hour=price, window_s=window_s)
+    analyse = partial(many.analyse, **options)
     if len(sources) == 1:
         with progress(f"reading {plain(sources[0].name, 50)}", console) as report:
             return [analyse(sources[0], report)]

@@ -1,5 +1,6 @@
 """The roofs of GPUs: which names have which, and that no figure is one with sparsity."""
 
+import re
 import tomllib
 from importlib.resources import files
 
@@ -61,8 +62,6 @@ def test_every_gpu_is_named_by_some_driver() -> None:
 
 @pytest.mark.parametrize("driver", NAMES)
 def test_no_two_gpus_match_one_name(driver: str) -> None:
-    import re  # noqa: PLC0415
-
     assert 1 == sum(re.fullmatch(row["match"], driver) is not None for row in ROWS)
 
 
@@ -105,7 +104,10 @@ def asked(flops: float, moved_bytes: float, dtype: str, *, tensor: bool = True) 
     ],
 )
 def test_the_least_time_is_that_of_the_units_which_do_the_work(
-    gpu: str, dtype: str, tensor: bool, seconds: float
+    gpu: str,
+    dtype: str,
+    tensor: bool,  # noqa: FBT001 - a parameter of the test
+    seconds: float,
 ) -> None:
     known = hardware(gpu)
     assert known is not None
