@@ -50,10 +50,12 @@ def trace_quality(trace: Trace, steps: StepColumns | None) -> Quality:
     if disturbance > DISTURBANCE_RATIO:
         notes.append(f"The profiler itself took {100 * disturbance:.1f} % of the window.")
     launches = _launches(trace)
-    answered = np.isin(launches.correlation, work.correlation)
-    if len(work) and not answered.all():
+    unanswered = int(np.count_nonzero(~np.isin(launches.correlation, work.correlation)))
+    # Work without a correlation may be that of any of them.
+    missing = max(0, unanswered - int(np.count_nonzero(work.correlation == 0))) if len(work) else 0
+    if missing:
         notes.append(
-            f"{int((~answered).sum())} of {len(answered)} launches have no device work in this trace: "
+            f"{missing} of {len(launches)} launches have no device work in this trace: "
             "the profiler lost it, or stopped before it ran.",
         )
     early = _before_launch(work, launches)
@@ -69,8 +71,8 @@ def trace_quality(trace: Trace, steps: StepColumns | None) -> Quality:
     shares = [kept / max(1, kept + sum(loss.count for loss in lost))]
     if len(work):
         shares.append(len(work) / (len(work) + sum(loss.device_count for loss in lost)))
-    if len(work) and len(answered):
-        shares.append(float(answered.mean()))
+    if len(launches):
+        shares.append(1 - missing / len(launches))
     return Quality(coverage=min(shares), losses=trace.losses, notes=tuple(notes))
 
 

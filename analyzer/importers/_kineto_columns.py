@@ -84,7 +84,8 @@ class Columns:
         if not self._operations:
             return NO_OPERATIONS
         fields = Operations.__dataclass_fields__
-        return Operations(**{name: np.concatenate([getattr(part, name) for part in self._operations]) for name in fields})
+        parts = {name: [getattr(part, name) for part in self._operations] for name in fields}
+        return Operations(**{name: np.concatenate(columns) for name, columns in parts.items()})
 
     def _paired(self, halves: tuple[Event, ...]) -> list[Event]:
         """Whole events out of begins and ends, which nest on each thread in the order of the file."""

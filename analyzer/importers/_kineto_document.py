@@ -69,7 +69,7 @@ class Document:
             raise UserError(f"{self.path} is not whole JSON ({error}): copy or record it again") from error
         raise UserError(f"{self.path} is JSON but not a profiler trace (it has no list “traceEvents”): {_ASK}")
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[memoryview]:
         """The text of whole events, as far as that can be told; what follows the last cut stays in ``rest``.
 
         Raises:
@@ -80,8 +80,8 @@ class Document:
             if len(self.rest) < CHUNK_BYTES:
                 continue
             if cut := _last_boundary(self.rest):
-                yield self.rest[: cut.start() + 1]
-                self.rest = self.rest[cut.end() :]
+                whole, self.rest = memoryview(self.rest)[: cut.start() + 1], self.rest[cut.end() :]
+                yield whole
             elif len(self.rest) > MAX_EVENT_BYTES:
                 raise UserError(f"{self.path} holds an event of more than {MAX_EVENT_BYTES >> 20} MiB: {_ASK}")
 

@@ -110,7 +110,7 @@ class Block:
 _EVENTS = msgspec.json.Decoder(list[Event])
 
 
-def decode(text: bytes) -> Block | None:
+def decode(text: bytes | memoryview) -> Block | None:
     """Events with commas between them, or None where the text is anything else."""
     try:
         return columns(_EVENTS.decode(b"".join((b"[", text, b"]"))))
@@ -270,7 +270,7 @@ def _operations(events: Iterable[Event]) -> Operations:
     ids, found = [], []
     for event in events:
         args = event.args
-        if args is None or event.cat != "cpu_op" or not len(bytes(args.dims)) or not is_known(event.name):
+        if args is None or event.cat != "cpu_op" or not bytes(args.dims) or not is_known(event.name):
             continue
         external_id = _id(args.external_id)
         asked = work(str(event.name), bytes(args.dims), bytes(args.types), bytes(args.concrete))

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import chain, islice
 from queue import SimpleQueue
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeAlias, cast
 
 from analyzer.importers._kineto_events import Block, decode
 
@@ -26,8 +26,10 @@ MAX_HELPERS = 3
 
 _LENGTH = struct.Struct("<q")
 
+Text: TypeAlias = bytes | memoryview
 
-def decoded(chunks: Iterable[bytes], helpers: int | None = None) -> Iterator[tuple[bytes, Block | None]]:
+
+def decoded(chunks: Iterable[Text], helpers: int | None = None) -> Iterator[tuple[Text, Block | None]]:
     """Each piece with its columns, in order; None where it is no faultless list of events.
 
     Args:
@@ -48,9 +50,9 @@ def decoded(chunks: Iterable[bytes], helpers: int | None = None) -> Iterator[tup
         yield from ((chunk, decode(chunk)) for chunk in chunks)
 
 
-def _shared(chunks: Iterator[bytes], helpers: int) -> Iterator[tuple[bytes, Block | None]]:
+def _shared(chunks: Iterator[Text], helpers: int) -> Iterator[tuple[Text, Block | None]]:
     """Give each piece to an idle helper, and decode it here where none is idle."""
-    waiting: deque[tuple[bytes, Future[Block | None]]] = deque()
+    waiting: deque[tuple[Text, Future[Block | None]]] = deque()
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(helpers))
         idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
@@ -75,7 +77,7 @@ def _shared(chunks: Iterator[bytes], helpers: int) -> Iterator[tuple[bytes, Bloc
 _COMMAND = (sys.executable, "-c", f"from {__name__} import serve; serve()")
 
 
-def _ask(idle: "SimpleQueue[subprocess.Popen[bytes]]", helper: "subprocess.Popen[bytes]", chunk: bytes) -> Block | None:
+def _ask(idle: "SimpleQueue[subprocess.Popen[bytes]]", helper: "subprocess.Popen[bytes]", chunk: Text) -> Block | None:
     """A helper's answer; one that died is not asked again, and its piece is decoded here."""
     try:
         _send(cast("BinaryIO", helper.stdin), chunk)
@@ -91,7 +93,7 @@ def _stop(helper: "subprocess.Popen[bytes]") -> None:
     helper.communicate()
 
 
-def _send(pipe: BinaryIO, message: bytes) -> None:
+def _send(pipe: BinaryIO, message: Text) -> None:
     pipe.write(_LENGTH.pack(len(message)))
     pipe.write(message)
     pipe.flush()

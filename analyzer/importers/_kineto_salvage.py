@@ -139,7 +139,7 @@ def _loose(text: bytes) -> Event | None:
 def _args(fields: dict[str, object]) -> Args:
     args = Args()
     for field, name in zip(Args.__struct_fields__, Args.__struct_encode_fields__, strict=True):
-        if name in fields and field not in ("dims", "types"):
+        if name in fields and not isinstance(getattr(args, field), msgspec.Raw):
             setattr(args, field, _scalar(fields[name]))
     return args
 

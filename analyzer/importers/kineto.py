@@ -10,6 +10,7 @@ microseconds.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,12 @@ def load(path: Path, progress: Progress | None = None) -> Trace:
     Raises:
         UserError: The file cannot be read, holds nothing that can be used, or is larger than any trace.
     """
-    document = Document(path, _inflate.pieces(path, progress))
+    return read(path, _inflate.pieces(path, progress))
+
+
+def read(path: Path, pieces: Iterable[bytes]) -> Trace:
+    """The same from the pieces of its text, wherever they were cut."""
+    document = Document(path, pieces)
     columns = Columns()
     tail = _read(document, columns)
     about = metadata(document.head, tail)
@@ -78,17 +84,18 @@ def _read(document: Document, columns: Columns) -> bytes:
         UserError: It breaks off or is damaged, and holds no event that could be saved.
     """
     rest, tail = b"", None
-    for text, block in decoded(document.chunks()):
+    for chunk, block in decoded(document.chunks()):
         if tail is not None:
-            tail += text
+            tail += chunk
             if len(tail) > MAX_TAIL_BYTES:
                 return tail
             continue
-        if rest:
-            text, rest = rest + b"," + text, b""  # noqa: PLW2901 - what seemed to be a boundary was none
+        text: bytes | memoryview = chunk
+        if rest:  # what seemed to be a boundary was none
+            text, rest = b",".join((rest, chunk)), b""
             block = decode(text)  # noqa: PLW2901 - same
         if block is None:
-            found = salvage(text, last=len(text) > MAX_EVENT_BYTES)
+            found = salvage(bytes(text), last=len(text) > MAX_EVENT_BYTES)
             block, rest, tail = found.block, found.rest, found.tail  # noqa: PLW2901 - same
         columns.add(block)
     if tail is not None:
