@@ -345,6 +345,13 @@ _OWN = (
     Quantity("collector_memory_bytes", "gauge", "bytes", "Resident memory of the collector.", "/proc/self/statm"),
     Quantity("collector_written_bytes_total", "counter", "bytes", "Bytes the collector wrote.", "/proc/self/io"),
     Quantity("collector_lost_records_total", "counter", "1", "Records dropped while the disk refused them.", "counted"),
+    Quantity(
+        "collector_slowdown_factor",
+        "gauge",
+        "1",
+        "What every interval is stretched by, to keep the limit on the collector's own CPU use.",
+        "counted",
+    ),
     Quantity("source_success", "flag", "1", "Whether the last reading of a source succeeded.", "counted"),
     Quantity("source_age_s", "gauge", "s", "Time since a source was last read with success.", "counted"),
     Quantity("source_readings_total", "counter", "1", "Readings of a source that succeeded.", "counted"),

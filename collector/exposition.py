@@ -87,7 +87,8 @@ class Exposition(Collector):
             yield from _dcgm.families(samples, self.gpus)
 
     def _fresh(self, source: str, t_ns: int) -> bool:
-        interval_s = self.health[source].interval_s if source in self.health else 0.0
+        health = self.health.get(source, Health())
+        interval_s = health.interval_s * health.slowdown
         return self.clock.now_ns() - t_ns <= max(_STALE_S, _STALE_INTERVALS * interval_s) * 1e9
 
     def _info(self) -> Iterator[Metric]:

@@ -28,7 +28,9 @@ class Clock:
 class Health:
     """What one source did so far; read by the exposition."""
 
+    #: Seconds between two readings, and what they are stretched by.
     interval_s: float = 0.0
+    slowdown: float = 1.0
     #: Whether the last reading succeeded; the reason where it did not.
     success: bool = False
     reason: str = "not read yet"

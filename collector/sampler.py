@@ -105,7 +105,8 @@ class Runner:
         due = self.clock.monotonic()
         while not stop.wait(max(0.0, due - self.clock.monotonic())):
             out.put(self.read())
-            interval = (self.health.interval_s or self.options.interval_s) * slowdown()
+            self.health.slowdown = slowdown()
+            interval = (self.health.interval_s or self.options.interval_s) * self.health.slowdown
             late = self.clock.monotonic() - due
             missed = int(late // interval)
             self.health.missed_ticks += missed
@@ -148,6 +149,8 @@ class Sampler:
             name: Runner(name, plugins[name].open_source, options, self.clock) for name in plugins if name in chosen
         }
         self.slowdown = 1.0
+        #: Why; empty where nothing is slowed down.
+        self.slowed = ""
         self._take, self._lost_records, self._read_usage = take, lost_records, read_usage
         self._governor = Governor(options.max_cpu_ratio)
         self._queue: queue.SimpleQueue[list[Record]] = queue.SimpleQueue()
@@ -214,13 +217,14 @@ class Sampler:
         """What the collector itself costs, and an event where its rates were changed to keep that down."""
         t_ns = self.clock.now_ns()
         usage = self._read_usage()
-        slowdown = self._governor.slowdown(usage.cpu_s, self.clock.monotonic())
+        health = {name: runner.health for name, runner in self.runners.items()}
+        reading_s = sum(each.cpu_s for each in health.values())
+        slowdown = self._governor.slowdown(usage.cpu_s, reading_s, self.clock.monotonic())
         if slowdown != self.slowdown:
-            self.slowdown = slowdown
-            yield Event(t_ns=t_ns, kind="rate_change", name="collector", detail={"intervals": slowdown})
-        yield from own_samples(
-            t_ns, usage, {name: runner.health for name, runner in self.runners.items()}, self._lost_records()
-        )
+            self.slowdown, self.slowed = slowdown, self._governor.reason
+            detail = {"intervals": slowdown, "wanted_cpu_ratio": self._governor.wanted_ratio}
+            yield Event(t_ns=t_ns, kind="rate_change", name="collector", detail=detail)
+        yield from own_samples(t_ns, usage, health, self._lost_records(), slowdown)
 
     def _hang_events(self) -> Iterable[Event]:
         now = self.clock.monotonic()

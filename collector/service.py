@@ -166,7 +166,7 @@ class Service:
 
     def _tell(self, sampler: Sampler) -> None:
         """Say once what changed for the worse, and that it is well again."""
-        now = {"store": self._recorder.fault if self._recorder is not None else ""}
+        now = {"store": self._recorder.fault if self._recorder is not None else "", "rates": sampler.slowed}
         now |= {name: runner.health.reason for name, runner in sampler.runners.items() if runner.health.read_s}
         for name, reason in now.items():
             if reason != self._told.get(name, ""):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from collector.errors import UserError
 from collector.options import Options
@@ -284,16 +286,58 @@ def test_ticks_that_pass_during_a_slow_reading_are_counted_as_missed() -> None:
     assert instants == [100.0, 101.0, 105.0, 106.0]
 
 
-def test_the_governor_slows_down_before_the_limit_is_passed_for_long_and_relaxes() -> None:
-    governor, factors, cpu_s = Governor(0.01), [], 0.0
-    for second in range(120):
-        cpu_s += 0.03 if second < 60 else 0.001
-        factors.append(governor.slowdown(cpu_s, float(second)))
+class Load:
+    """A collector on a clock that jumps: what it uses besides, and what its readings use at the rates asked for."""
 
-    assert (factors[0], max(factors[:60]), factors[-1]) == (1.0, 16.0, 1.0)
+    def __init__(self, governor: Governor) -> None:
+        self.governor, self.now, self.cpu_s, self.reading_s = governor, 0.0, 5.0, 1.0
+        self.factor = governor.slowdown(self.cpu_s, self.reading_s, self.now)
+
+    def run(self, seconds: int, besides: float, reading: float) -> list[float]:
+        """The factors of so many seconds."""
+        factors = []
+        for _ in range(seconds):
+            self.now += 1
+            self.reading_s += reading / self.factor
+            self.cpu_s += besides + reading / self.factor
+            self.factor = self.governor.slowdown(self.cpu_s, self.reading_s, self.now)
+            factors.append(self.factor)
+        return factors
+
+
+@given(limit=st.floats(0.001, 0.5), besides=st.floats(0, 0.3), reading=st.floats(0, 0.8))
+def test_a_limit_is_kept_from_the_first_window_on_with_the_least_slowdown(
+    limit: float, besides: float, reading: float
+) -> None:
+    # Exactly on the limit either is right.
+    assume(all(abs(besides + reading / factor - limit) > 1e-6 for factor in (1, 2, 4, 8, 16)))
+    factors = Load(Governor(limit)).run(300, besides, reading)
+
+    settled = factors[20]
+    assert {settled} == set(factors[20:])
+    if settled < 16:
+        assert besides + reading / settled <= limit
+    if settled > 1:
+        assert besides + reading / (settled / 2) > limit
+
+
+@given(before=st.floats(0.0, 0.5), after=st.floats(0.0, 0.006))
+def test_rates_come_back_when_there_is_room_again(before: float, after: float) -> None:
+    load = Load(Governor(0.01))
+    load.run(300, 0.001, before)
+
+    assert load.run(400, 0.001, after)[-1] == 1
+
+
+def test_what_was_asked_for_and_what_is_allowed_are_said() -> None:
+    governor = Governor(0.01)
+    assert governor.reason == ""
+
+    Load(governor).run(12, besides=0.004, reading=0.03)
+
+    reason = "every interval is stretched 8 times: what was asked for takes 3.4 % of a core, and --max-cpu allows 1 %"
+    assert governor.reason == reason
 
 
 def test_without_a_limit_nothing_is_slowed_down() -> None:
-    governor = Governor(0.0)
-
-    assert {governor.slowdown(float(second), float(second)) for second in range(100)} == {1.0}
+    assert {1.0} == set(Load(Governor(0.0)).run(100, 0.5, 0.5))
