@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analyzer.columns import CATEGORIES, Bool, Float64, Int32, Spans, Trace
+from analyzer.columns import CATEGORIES, Bool, Float64, Int32, Int64, Trace
 from analyzer.kernels import FAMILIES, operation_of
 from analyzer.model import Model
 from analyzer.roofline import Hardware
@@ -29,6 +29,9 @@ _ELSEWHERE = {
     "communication": "its limit is the link between GPUs, not a roof of one of them",
     "copy": "copies and fills have no operator that says how much they move",
 }
+_FEW_SHAPES = "most of their kernels carry no shapes; what they must read follows from the model, given with --model"
+#: Steps of which shapes cover less of the kernels' time are not judged by shapes.
+_MOST_KNOWN = 0.5
 _SPLIT = "there are collectives, so the model is split over several GPUs; say over how many with --model-gpus"
 _CACHED = re.compile(r"sq\d+sk(?P<cached>\d{1,15})sqsq\d+sqsk\d+")
 
@@ -63,11 +66,13 @@ def roofline(
         model: The model that ran.
     """
     rows = _rows(trace, device)
-    unsplit = ()
+    unsplit: tuple[str, ...] = ()
     if model is not None and model.gpus is None and (family_of == FAMILIES.index("communication")).any():
         model, unsplit = None, (_SPLIT,)
     families = tuple(_families(rows, family_of, device))
     groups = tuple(_steps(trace, rows, steps, device, model)) if steps is not None else ()
+    phases = {steps.phase(int(row)) for row in np.flatnonzero(steps.steady)} if steps is not None else set()
+    missing = tuple(sorted(phases - {row.phase for row in groups}))
     warnings = [f"{row.family}: {row.warning}" for row in families if row.warning]
     warnings += [f"{row.phase} steps: {row.warning}" for row in groups if row.warning]
     return Roofline(
@@ -82,6 +87,7 @@ def roofline(
         model=model.name if model else None,
         families=families,
         steps=groups,
+        steps_reason=f"{', '.join(missing)} steps: {_FEW_SHAPES}" if missing else None,
         warnings=(*unsplit, *warnings),
     )
 
@@ -118,9 +124,7 @@ def _families(rows: _Rows, family_of: Int32, device: Hardware | None) -> Iterato
         if not taken[index]:
             return
         mine = (family_of == index) & rows.known
-        known_s, flops, moved = (
-            float(values[mine].sum()) for values in (rows.seconds, rows.flops, rows.moved_bytes)
-        )
+        known_s, flops, moved = (float(values[mine].sum()) for values in (rows.seconds, rows.flops, rows.moved_bytes))
         at_roof = np.maximum(rows.compute_s[mine], rows.memory_s[mine])
         under_compute = float(at_roof[rows.compute_s[mine] > rows.memory_s[mine]].sum())
         roof_s = float(at_roof.sum())
@@ -151,8 +155,10 @@ def _steps(
     mine = (trace.device.row == steps.device) & rows.known
     step = window_of(trace.device.start_ns, steps.start_ns, steps.end_ns)
     inside = mine & (step >= 0)
+    there = (trace.device.row == steps.device) & (step >= 0) & (trace.device.category == CATEGORIES.index("kernel"))
+    busy_s, known_s = (_sums(step[chosen], rows.seconds[chosen], len(steps)) for chosen in (there, inside))
     flops, moved, compute_s = (
-        np.bincount(step[inside], values[inside], len(steps)) for values in (rows.flops, rows.moved_bytes, rows.compute_s)
+        _sums(step[inside], values[inside], len(steps)) for values in (rows.flops, rows.moved_bytes, rows.compute_s)
     )
     by_shape = moved.copy()
     if model is not None:
@@ -171,8 +177,14 @@ def _steps(
     phases = np.array([steps.phase(row) for row in range(len(steps))])
     for phase in ("prefill", "mixed", "decode", "step"):
         chosen = (phases == phase) & steps.steady & (work.length_s > 0) & (moved > 0)
-        if chosen.any():
+        if model is not None or known_s[chosen].sum() > _MOST_KNOWN * busy_s[chosen].sum():
             yield _step_group(phase, _StepWork(*(column[chosen] for column in work)), device)
+
+
+def _sums(place: Int64, values: Float64, count: int) -> Float64:
+    """The sum of the values at each place, shape (count,)."""
+    found: Float64 = np.bincount(place, values, count).astype(np.float64)
+    return found
 
 
 class _StepWork(NamedTuple):
@@ -229,8 +241,8 @@ def _cached_tokens(trace: Trace, steps: StepColumns) -> Float64:
     vLLM's detailed marks hold the sums over requests: ``sk`` is that of their contexts.
     """
     found = np.full(len(steps), np.nan)
-    said = {index: sum(int(n) for n in _CACHED.findall(name)) for index, name in enumerate(trace.names) if "sqsk" in name}
-    marks: Spans
+    detailed = {index: _CACHED.findall(name) for index, name in enumerate(trace.names) if "sqsk" in name}
+    said = {index: sum(int(tokens) for tokens in sums) for index, sums in detailed.items() if sums}
     for marks in (trace.device_marks, trace.host_marks):
         named = marks.take(np.isin(marks.name, list(said)) & (marks.category == CATEGORIES.index("mark")))
         place = window_of(named.start_ns, steps.start_ns, steps.end_ns)

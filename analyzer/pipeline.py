@@ -76,7 +76,8 @@ def analyze(
     timings = timings or Timings()
     with timings.step("load"):
         data = load(Path(path), progress)
-    return conclude(data, price_usd_per_gpu_hour=price_usd_per_gpu_hour, window_s=window_s, model=model, timings=timings)
+    price = price_usd_per_gpu_hour
+    return conclude(data, price_usd_per_gpu_hour=price, window_s=window_s, model=model, timings=timings)
 
 
 def conclude(

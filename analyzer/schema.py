@@ -250,6 +250,8 @@ class Roofline:
     model: str | None
     families: tuple[FamilyRoofline, ...]
     steps: tuple[StepRoofline, ...]
+    #: Why steps of some phase are not among them.
+    steps_reason: str | None
     warnings: tuple[str, ...]
 
 

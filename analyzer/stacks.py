@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from analyzer.columns import Float64, Int64, Stacks, Trace
+from analyzer.columns import Int64, Stacks, Trace
 from analyzer.schema import StackFrame
 
 #: Threads that are shown, the busiest first, and functions of each.
@@ -52,9 +52,9 @@ def _thread(trace: Trace, stacks: Stacks, thread: int, whole_s: float) -> list[S
     place = np.repeat(stacks.first[samples], depth) + _within(depth)
     sample = np.repeat(np.arange(len(samples)), depth)
     pairs = np.unique(np.stack([sample, stacks.frame[place]]), axis=1) if len(place) else np.empty((2, 0), np.int64)
-    total: Float64 = np.bincount(pairs[1], seconds[pairs[0]], len(trace.names))
+    total = np.bincount(pairs[1], seconds[pairs[0]], len(trace.names))
     leaf = stacks.first[samples + 1][depth > 0] - 1
-    own: Float64 = np.bincount(stacks.frame[leaf], seconds[depth > 0], len(trace.names))
+    own = np.bincount(stacks.frame[leaf], seconds[depth > 0], len(trace.names))
     role = _role(trace, stacks, samples)
     order = np.lexsort((np.arange(len(own)), -total, -own))[:MOST_FRAMES]
     return [

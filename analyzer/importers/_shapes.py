@@ -185,10 +185,10 @@ def _ragged_attention(offsets: int) -> _Rule:
 
     def rule(operands: _Operands, _: Sequence[str]) -> Work | None:
         query, key, value, starts = operands[0], operands[1], operands[2], operands[offsets]
-        if query is None or key is None or value is None or starts is None or starts.elements < 2:
+        if query is None or key is None or value is None or starts is None:
             return None
         tokens, heads, width = query.shape
-        pairs = tokens * tokens / (starts.elements - 1) / 2
+        pairs = tokens * tokens / max(1, starts.elements - 1) / 2
         own = tokens * (key.size * prod(key.shape[-2:]) + value.size * prod(value.shape[-2:]))
         moved = query.bytes + own + tokens * heads * value.shape[-1] * query.size
         return Work(2.0 * heads * (width + value.shape[-1]) * pairs, float(moved), query.dtype, True)

@@ -26,6 +26,16 @@ _FORMULA = ("=", "+", "-", "@")
 #: What a measure's name ends in → its unit; the first that fits is taken.
 _UNITS = {
     "_bytes_per_s": "bytes/s",
+    "_flops_per_byte": "FLOP/byte",
+    "flops_per_s_p50": "FLOP/s",
+    "bytes_per_s_p50": "bytes/s",
+    "flops_p50": "FLOP",
+    "bytes_p50": "bytes",
+    "flops_per_s": "FLOP/s",
+    "bytes_per_s": "bytes/s",
+    "_ratio_p10": "ratio",
+    "_ratio_p50": "ratio",
+    "_ratio_p90": "ratio",
     "_tokens_per_s": "tokens/s",
     "_per_s": "1/s",
     "_ratio": "ratio",
@@ -98,6 +108,13 @@ def _work(analysis: Analysis, *, full: bool) -> Iterator[_Row]:
         yield from _fields("step", str(index), step)
     for kernel in analysis.kernels or ():
         yield from _fields("kernel", kernel.name, kernel)
+    if analysis.roofline is not None:
+        for family in analysis.roofline.families:
+            yield from _fields("roofline", family.family, family)
+        for phase in analysis.roofline.steps:
+            yield from _fields("roofline", f"{phase.phase} steps", phase)
+    for frame in analysis.stacks or ():
+        yield from _fields("stack", f"{frame.thread}: {frame.name}", frame)
 
 
 def _window(name: str, window: VerdictWindow | UseWindow | LatencyWindow | CostWindow) -> Iterator[_Row]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from analyzer.evidence import Fact
-from analyzer.formatting import MISSING, count, duration, gain, money, number, percent
+from analyzer.formatting import MISSING, count, duration, gain, money, number, percent, scaled
 from analyzer.schema import Analysis, Share
 from analyzer.tables.grid import Grid, class_name, columns
 from analyzer.tables.runs import brief, costs, latency, overview, percentile
@@ -30,6 +30,9 @@ def measured(analysis: Analysis) -> list[Grid]:
         gpus(analysis),
         other_evidence(analysis),
         kernels(analysis),
+        rooflines(analysis),
+        step_rooflines(analysis),
+        stacks(analysis),
         overview(analysis, "windows"),
         losses(analysis),
     )
@@ -233,6 +236,70 @@ def kernels(analysis: Analysis, limit: int | None = None) -> Grid:
                 kernel_name(kernel.name, 80),
             )
             for kernel in (analysis.kernels or ())[:limit]
+        ),
+    )
+
+
+def rooflines(analysis: Analysis) -> Grid:
+    """How near its roof each family of kernels came, the one with the most time first; rates are lower bounds."""
+    return Grid(
+        title="Roofline by family, at least",
+        columns=columns("family", ">time", ">known", "bound", ">of roof", ">FLOP/s", ">B/s", ">FLOP/B", "why not"),
+        rows=tuple(
+            (
+                plain(row.family, 20),
+                percent(row.time_share),
+                percent(row.known_ratio),
+                plain(row.bound or MISSING, 20),
+                percent(row.efficiency_ratio),
+                scaled(row.flops_per_s, ""),
+                scaled(row.bytes_per_s, ""),
+                number(row.intensity_flops_per_byte),
+                plain(row.warning or row.reason or ""),
+            )
+            for row in (analysis.roofline.families if analysis.roofline else ())
+        ),
+    )
+
+
+def step_rooflines(analysis: Analysis) -> Grid:
+    """How near the roofs the steps of each phase came, medians; work and rates are lower bounds."""
+    return Grid(
+        title="Roofline by step, at least",
+        columns=columns(
+            "work", ">steps", ">bytes", ">FLOP", ">of memory\nroof", ">p10–p90", ">of compute\nroof", "told from", "but"
+        ),
+        rows=tuple(
+            (
+                plain(row.phase, 20),
+                count(row.count),
+                scaled(row.moved_bytes_p50, "B"),
+                scaled(row.flops_p50, ""),
+                percent(row.memory_roof_ratio_p50),
+                f"{percent(row.memory_roof_ratio_p10)} – {percent(row.memory_roof_ratio_p90)}",
+                percent(row.compute_roof_ratio_p50),
+                plain(row.basis),
+                plain(row.warning or ""),
+            )
+            for row in (analysis.roofline.steps if analysis.roofline else ())
+        ),
+    )
+
+
+def stacks(analysis: Analysis) -> Grid:
+    """What sampled threads were seen doing; shares of each thread's sampled time."""
+    return Grid(
+        title="Sampled stacks",
+        columns=columns("thread", "mostly", ">itself", ">with what\nit calls", "function"),
+        rows=tuple(
+            (
+                plain(frame.thread, 40),
+                plain(frame.role, 40),
+                percent(frame.self_share),
+                percent(frame.total_share),
+                plain(frame.name, 80),
+            )
+            for frame in analysis.stacks or ()
         ),
     )
 

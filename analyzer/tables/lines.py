@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from analyzer.bottlenecks import bottleneck
-from analyzer.formatting import count, duration, gain, money, number, per_thousand, percent
+from analyzer.formatting import count, duration, gain, money, number, per_thousand, percent, scaled
 from analyzer.schema import Analysis, Cost, DeviceBudget, Verdict
 from analyzer.tables.runs import ACTIVITY, brief, percentile
 from analyzer.wording import label, plain
@@ -41,6 +41,7 @@ def topics(analysis: Analysis) -> list[tuple[str, list[str]]]:
     said = [
         ("GPU" if analysis.source.kind == "run" else "time", budget(analysis)),
         ("steps", steps(analysis)),
+        ("roofline", roofline(analysis)),
         ("latency", latency(analysis)),
         ("cost", cost(analysis.cost)),
         ("quality", quality(analysis)),
@@ -116,6 +117,20 @@ def steps(analysis: Analysis) -> list[str]:
         rate = f"batch {number(group.batch_p50)}, {number(group.tokens_per_s)} tokens/s"
         said.append(f"{count(group.count)} {what} of {duration(group.duration_p50_s)}, {rate}")
     return said
+
+
+def roofline(analysis: Analysis) -> list[str]:
+    """What a given model tells of the steps, and what cannot be; the rest is left to the tables."""
+    found = analysis.roofline
+    if found is None:
+        return []
+    said = [
+        f"{plain(row.phase, 20)} steps move {scaled(row.moved_bytes_p50, 'B')} at least: "
+        f"{percent(row.memory_roof_ratio_p50)} of the memory roof, {percent(row.compute_roof_ratio_p50)} of the compute roof"
+        for row in found.steps
+        if found.model is not None and row.warning is None
+    ]
+    return [*said, *(plain(warning) for warning in found.warnings)]
 
 
 def latency(analysis: Analysis) -> list[str]:
