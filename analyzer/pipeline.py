@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from analyzer import compare as comparing
 from analyzer import verdict
 from analyzer.columns import RunData, Trace
 from analyzer.cost import cost, own_price, price_of
@@ -21,14 +22,15 @@ from analyzer.latency import latency
 from analyzer.model import Model
 from analyzer.quality import LEAST_COVERAGE_RATIO, run_quality, trace_quality
 from analyzer.roofline import hardware
-from analyzer.schema import Analysis, Budget, Source
+from analyzer.schema import Analysis, Budget, Comparison, Source
 from analyzer.sources import find_sources, load
 from analyzer.stacks import busiest_frames
 from analyzer.steps import find_steps, summarise
 from analyzer.utilization import run_budget
 from analyzer.windows import cut, extent
+from collector.errors import UserError
 
-__all__ = ["Timings", "analyze", "conclude", "find_sources", "load"]
+__all__ = ["Timings", "analyze", "compare", "conclude", "find_sources", "load"]
 
 #: Windows of a run are this long unless the caller says otherwise.
 WINDOW_S = 5.0
@@ -78,6 +80,22 @@ def analyze(
         data = load(Path(path), progress)
     price = price_usd_per_gpu_hour
     return conclude(data, price_usd_per_gpu_hour=price, window_s=window_s, model=model, timings=timings)
+
+
+def compare(before: Path | str, after: Path | str, progress: Progress | None = None) -> Comparison:
+    """What explains that one trace took longer than another; only one of them is in memory at a time.
+
+    Raises:
+        UserError: One of them cannot be used, or is no trace.
+    """
+    return comparing.compare(_side(Path(before), progress), _side(Path(after), progress))
+
+
+def _side(path: Path, progress: Progress | None) -> comparing.Side:
+    data = load(path, progress)
+    if not isinstance(data, Trace):
+        raise UserError(f"{path} is a run: this version compares traces, such as those in its folder traces/")
+    return comparing.side(data)
 
 
 def conclude(

@@ -390,3 +390,73 @@ class Analysis:
     stacks: tuple[StackFrame, ...] | None = None
     latency: Latency | None = None
     cost: Cost | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One side of a comparison."""
+
+    name: str
+    duration_s: float
+    gpus: tuple[str, ...]
+    #: Steady steps of which the mean is compared; None where whole windows are.
+    steps: int | None
+    #: Of the mean step, or of the window from the first device work to the last.
+    length_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One part of a difference in time, seconds for each step (or for the window) and device; after less before."""
+
+    kind: Literal["kernel", "idle"]
+    #: Of kernels.
+    family: str | None
+    #: Names of the kernels, or the cause of idle time. Kernels that only one side has stand together where the other
+    #: side has others of their family; else one of the two is empty.
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    before_s: float
+    after_s: float
+    difference_s: float
+    #: Launches of the kernels for each step (or window) and device; None for idle time, as are the two below.
+    count_before: float | None
+    count_after: float | None
+    #: What more or fewer launches make of the difference, and what longer or shorter ones do.
+    from_count_s: float | None
+    from_duration_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDifference:
+    """The part of a difference in the mean step that steps of one phase explain."""
+
+    phase: str
+    share_before: float
+    share_after: float
+    mean_before_s: float | None
+    mean_after_s: float | None
+    difference_s: float
+    #: What more or fewer of the steps being of this phase makes, and what longer or shorter ones do.
+    from_share_s: float
+    from_length_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What explains that one trace took longer than another; the JSON contract of ``compare``.
+
+    Every figure is a whole number of nanoseconds, and the parts add up to the difference in them.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    #: What is compared: the mean step, or the whole window.
+    unit: Literal["step", "window"]
+    before: Compared
+    after: Compared
+    difference_s: float
+    #: By size.
+    parts: tuple[Difference, ...]
+    #: The same difference by phase; empty where whole windows are compared.
+    steps: tuple[StepDifference, ...]
+    notes: tuple[str, ...]

@@ -5,6 +5,10 @@ A plugin defines the names in ``CONTRACT``:
 - ``SUFFIX``: the ending of a file of this format, such as ``.html``.
 - ``write(analyses, out, *, full)``: write the analyses to a text stream; ``full`` asks for everything where the
   default leaves something out.
+
+It may also define:
+
+- ``write_comparison(comparison, out, *, full)``: the same for what ``compare`` finds.
 """
 
 from collections.abc import Callable

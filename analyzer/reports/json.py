@@ -6,14 +6,22 @@ from typing import TextIO
 import msgspec
 import numpy as np
 
-from analyzer.schema import Analysis
+from analyzer.schema import Analysis, Comparison
 
 SUFFIX = ".json"
 
 
 def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:  # noqa: ARG001 - JSON is always full
     """Write everything there is, full or not."""
-    tree = analyses[0] if len(analyses) == 1 else analyses
+    _put(analyses[0] if len(analyses) == 1 else analyses, out)
+
+
+def write_comparison(found: Comparison, out: TextIO, *, full: bool) -> None:  # noqa: ARG001 - JSON is always full
+    """Write a comparison as one object."""
+    _put(found, out)
+
+
+def _put(tree: Analysis | Sequence[Analysis] | Comparison, out: TextIO) -> None:
     text = msgspec.json.format(msgspec.json.encode(tree, enc_hook=_python), indent=2)
     out.write(text.decode() + "\n")
 

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from analyzer.reports._terminal import bar, chip, console, legend, table
-from analyzer.schema import Analysis
+from analyzer.schema import Analysis, Comparison
+from analyzer.tables import comparison, lines
 from analyzer.tables import every as tables
-from analyzer.tables import lines
 from analyzer.tables import runs as run_tables
 from analyzer.tables.grid import Grid
 from analyzer.wording import plain
@@ -20,6 +20,9 @@ SUFFIX = ".txt"
 
 #: What the topics take, with the space behind them.
 _GUTTER = 9
+#: Parts of a difference on one screen.
+_PARTS = 12
+_PART_COLUMNS = ("µs", "", "count", "what")
 #: The longest kernels say most.
 _KERNELS = 5
 _KERNEL_COLUMNS = ("share", "total", "count", "bound", "kernel")
@@ -64,6 +67,24 @@ def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:
             terminal.print(_side_by_side(analyses, terminal.width))
     text = captured.get()
     out.write("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+
+
+def write_comparison(found: Comparison, out: TextIO, *, full: bool) -> None:
+    """Write what explains a difference, the largest parts of it, or with ``full`` all."""
+    terminal = console(out)
+    said = _said()
+    for topic, text in (("A", comparison.side(found.before)), ("B", comparison.side(found.after))):
+        said.add_row(topic, _line(text))
+    blocks: list[RenderableType] = [said, Text(), Text(comparison.headline(found), style="bold")]
+    blocks += [Text(note) for note in found.notes]
+    if any(part.difference_s for part in found.parts):
+        parts = comparison.waterfall(found, None if full else _PARTS)
+        blocks += [Text(), table(parts, terminal.width, wrap=full, only=None if full else _PART_COLUMNS)]
+        if len(found.steps) > 1:
+            blocks += [Text(), table(comparison.steps(found), terminal.width)]
+    with terminal.capture() as captured:
+        terminal.print(Group(*blocks))
+    out.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def _side_by_side(analyses: Sequence[Analysis], width: int) -> Group:
