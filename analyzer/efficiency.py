@@ -24,10 +24,10 @@ from analyzer.windows import window_of
 #: draws the line at the same place).
 ANOMALY_RATIO = 1.1
 
-_NO_SHAPES = "its kernels carry no shapes: a replay of a CUDA graph, or recorded without record_shapes"
+_NO_SHAPES = "no shapes: CUDA graph, or without record_shapes"
 _ELSEWHERE = {
-    "communication": "its limit is the link between GPUs, not a roof of one of them",
-    "copy": "copies and fills have no operator that says how much they move",
+    "communication": "its limit is the link between GPUs",
+    "copy": "not an operator’s work",
 }
 _FEW_SHAPES = "most of their kernels carry no shapes; what they must read follows from the model, given with --model"
 #: Steps of which shapes cover less of the kernels' time are not judged by shapes.
@@ -177,7 +177,8 @@ def _steps(
     phases = np.array([steps.phase(row) for row in range(len(steps))])
     for phase in ("prefill", "mixed", "decode", "step"):
         chosen = (phases == phase) & steps.steady & (work.length_s > 0) & (moved > 0)
-        if model is not None or known_s[chosen].sum() > _MOST_KNOWN * busy_s[chosen].sum():
+        enough = model is not None or known_s[chosen].sum() > _MOST_KNOWN * busy_s[chosen].sum()
+        if enough and chosen.any():
             yield _step_group(phase, _StepWork(*(column[chosen] for column in work)), device)
 
 

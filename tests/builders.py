@@ -14,6 +14,7 @@ from analyzer.schema import (
     Cost,
     CostWindow,
     DeviceBudget,
+    FamilyRoofline,
     GpuUse,
     Kernel,
     Latency,
@@ -22,6 +23,7 @@ from analyzer.schema import (
     Percentile,
     Price,
     Quality,
+    Roofline,
     Share,
     Source,
     Step,
@@ -189,6 +191,49 @@ def quality(**fields: Any) -> Quality:
     return Quality(**defaults | fields)
 
 
+def family_roofline(family: str = "gemm", **fields: Any) -> FamilyRoofline:
+    """A family half of whose kernels carry shapes."""
+    defaults: dict[str, Any] = {
+        "family": family,
+        "time_share": 0.65,
+        "known_ratio": 0.5,
+        "bound": "memory",
+        "flops_per_s": 80e12,
+        "bytes_per_s": 2.5e12,
+        "intensity_flops_per_byte": 32.0,
+        "efficiency_ratio": 0.52,
+        "warning": None,
+        "reason": None,
+    }
+    return FamilyRoofline(**defaults | fields)
+
+
+def roofline(**fields: Any) -> Roofline:
+    """The roofs of an H200, one family below them and one that nothing is known of; no model was given."""
+    nothing = dict.fromkeys(
+        ("bound", "flops_per_s", "bytes_per_s", "intensity_flops_per_byte", "efficiency_ratio"),
+    )
+    defaults: dict[str, Any] = {
+        "gpu": "H200",
+        "tensor_flops_per_s": {"bf16": 989e12},
+        "achieved_flops_per_s": {"bf16": 797e12},
+        "vector_flops_per_s": 67e12,
+        "dram_bytes_per_s": 4.8e12,
+        "achieved_bytes_per_s": 4.29e12,
+        "source": "a datasheet",
+        "reason": None,
+        "model": None,
+        "families": (
+            family_roofline(),
+            family_roofline("attention", time_share=0.3, known_ratio=0.0, reason="no shapes", **nothing),
+        ),
+        "steps": (),
+        "steps_reason": "decode steps: no shapes",
+        "warnings": (),
+    }
+    return Roofline(**defaults | fields)
+
+
 def trace_analysis(**fields: Any) -> Analysis:
     """What a torch profiler trace of one GPU gives: no latency, no cost."""
     device = DeviceBudget(
@@ -234,6 +279,7 @@ def trace_analysis(**fields: Any) -> Analysis:
             ),
             kernel("Memcpy HtoD", family="copy", count=140, total_s=0.01, mean_s=7.1e-5, share=0.05, bound=None),
         ),
+        "roofline": roofline(),
         "latency": None,
         "cost": None,
     }

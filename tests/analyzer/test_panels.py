@@ -69,7 +69,7 @@ def test_a_panel_draws_what_the_builders_give(name: str) -> None:
 
 @pytest.mark.parametrize("name", PANELS)
 def test_a_panel_of_nothing_says_so(name: str) -> None:
-    nothing = {"budget": None, "steps": None, "kernels": None, "latency": None, "cost": None}
+    nothing = {"budget": None, "steps": None, "kernels": None, "roofline": None, "latency": None, "cost": None}
     figure = PANELS[name].figure(own(PANELS[name], verdict=builders.abstention(), **nothing))
     assert points(figure) == 0
     assert "no data: " in texts(figure)
@@ -86,6 +86,7 @@ def test_a_panel_escapes_names_from_files(name: str) -> None:
             phases=(builders.verdict_window(HOSTILE),),
         ),
         kernels=(builders.kernel(HOSTILE, family=HOSTILE),),
+        roofline=builders.roofline(gpu=HOSTILE, families=(builders.family_roofline(HOSTILE, warning=HOSTILE),)),
     )
     if analysis.latency and analysis.cost:
         latency = replace(analysis.latency, phases=(builders.latency_window(HOSTILE),))
@@ -228,6 +229,26 @@ def test_idle_time_without_a_cause_is_hatched() -> None:
     last = figure.data[-1]
     assert (last.name, last.marker.pattern.shape) == ("idle, cause unknown", "/")
     assert sum(trace.x[0] for trace in figure.data) == pytest.approx(0.5)
+
+
+def test_a_family_above_its_roof_is_a_ring_and_one_without_shapes_is_no_point() -> None:
+    families = (*builders.roofline().families, builders.family_roofline("sampling", warning="a wrong peak"))
+    figure = PANELS["roofline"].figure(view(builders.trace_analysis(roofline=builders.roofline(families=families))))
+    marks = figure.data[-1]
+    assert (marks.text, marks.marker.symbol) == (("gemm", "sampling"), ("circle", "circle-open"))
+
+
+def test_the_roof_is_the_memorys_until_the_ridge_and_flat_beyond() -> None:
+    roof = PANELS["roofline"].figure(view(builders.trace_analysis())).data[0]
+    assert list(roof.y) == pytest.approx([4.8e12 * roof.x[0], 989e12, 989e12][: len(roof.y)])
+    assert roof.x[1] == pytest.approx(989 / 4.8)
+
+
+def test_without_roofs_the_points_stand_alone() -> None:
+    unknown = builders.roofline(
+        gpu=None, tensor_flops_per_s={}, achieved_flops_per_s={}, dram_bytes_per_s=None, achieved_bytes_per_s=None
+    )
+    assert len(PANELS["roofline"].figure(view(builders.trace_analysis(roofline=unknown))).data) == 1
 
 
 def test_long_traces_keep_their_longest_step() -> None:
