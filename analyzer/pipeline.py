@@ -15,17 +15,18 @@ from analyzer.columns import RunData, Trace
 from analyzer.cost import cost, own_price, price_of
 from analyzer.efficiency import roofline
 from analyzer.evidence.run import run_evidence
-from analyzer.evidence.trace import device_times, trace_evidence
+from analyzer.evidence.trace import DeviceTime, device_times, trace_evidence
 from analyzer.importers import Progress
 from analyzer.kernels import families, roofs, top_kernels, totals
 from analyzer.latency import latency
 from analyzer.model import Model
 from analyzer.quality import LEAST_COVERAGE_RATIO, run_quality, trace_quality
 from analyzer.roofline import hardware
-from analyzer.schema import Analysis, Budget, Comparison, Source
+from analyzer.schema import Analysis, Budget, Comparison, Source, Steps
 from analyzer.sources import find_sources, load
 from analyzer.stacks import busiest_frames
-from analyzer.steps import find_steps, summarise
+from analyzer.step_inference import infer_steps
+from analyzer.steps import StepColumns, find_steps, summarise
 from analyzer.utilization import run_budget
 from analyzer.windows import cut, extent
 from collector.errors import UserError
@@ -150,16 +151,23 @@ def _conclude_trace(trace: Trace, model: Model | None, timings: Timings) -> Anal
             coverage=quality.coverage,
             least_coverage=LEAST_COVERAGE_RATIO,
         )
+    with timings.step("steps shown"):
+        shown = _shown(steps or infer_steps(trace, family_of), times)
     span_s, idle_s = sum(budget.span_s for budget in budgets), sum(budget.idle_s for budget in budgets)
     return Analysis(
         source=source,
         quality=quality,
         verdict=judged,
         budget=Budget(span_s=span_s, busy_s=span_s - idle_s, idle_s=idle_s, devices=budgets),
-        steps=summarise(steps, times[0].busy) if steps is not None else None,
+        steps=shown,
         kernels=kernels,
         roofline=near,
     )
+
+
+def _shown(steps: StepColumns | None, times: tuple[DeviceTime, ...]) -> Steps | None:
+    time = next((time for time in times if steps and time.device == steps.device), None)
+    return summarise(steps, time.busy_parts, time.idle) if steps and time else None
 
 
 #: A window with this many host events had a host at work.

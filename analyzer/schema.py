@@ -85,6 +85,16 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StreamBudget:
+    """One stream's work; while it rests another may work, so its idle time says nothing of the device."""
+
+    stream: int
+    #: Kernels, copies and fills.
+    count: int
+    busy_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceBudget:
     """Where one device's time went. Parts sum to ``span_s`` exactly, in integer nanoseconds before division."""
 
@@ -98,6 +108,9 @@ class DeviceBudget:
     idle_launch_s: float
     #: Of the idle time: the launch had come, the device waited for itself.
     idle_device_s: float
+    #: The idle time in seconds by cause, named in ``analyzer.idle.CAUSES``; causes without time are left out.
+    idle: Mapping[str, float]
+    streams: tuple[StreamBudget, ...]
 
     @property
     def busy_ratio(self) -> float:
@@ -142,26 +155,38 @@ class Budget:
 class StepGroup:
     """The steps of one phase of LLM work."""
 
-    #: ``prefill``, ``decode`` or ``mixed``.
+    #: ``prefill``, ``decode`` or ``mixed``; ``step`` where that is not known.
     phase: str
     count: int
-    #: Start to start, medians over the group.
+    #: Start to start, medians over the group; None where nothing names batch or tokens.
     duration_p50_s: float
-    batch_p50: float
-    tokens_p50: float
-    tokens_per_s: float
+    batch_p50: float | None
+    tokens_p50: float | None
+    tokens_per_s: float | None
+    #: Share of the group's time in which the device stood still, and the median of what lies before the next step.
+    idle_ratio: float
+    gap_p50_s: float
+    #: The idle time in seconds by cause, as in ``DeviceBudget``.
+    idle: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One LLM step, start to start of the next."""
+    """One LLM step, start to start of the next. Compute, exposed parts and idle sum to its duration exactly."""
 
     phase: str
     start_s: float
     duration_s: float
-    batch: int
-    tokens: int
+    #: None where nothing names them.
+    batch: int | None
+    tokens: int | None
     busy_ratio: float
+    compute_s: float
+    exposed_communication_s: float
+    exposed_copy_s: float
+    idle_s: float
+    #: Of the idle time: after the step's last work, before the next step.
+    gap_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +197,9 @@ class Steps:
     #: Steps left out of the groups and the verdict: the first ones of a capture are slow.
     warm_up: int
     steps: tuple[Step, ...]
+    #: What they were known by, and how sure it is that these are the steps, 0–1.
+    origin: str
+    confidence: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ makes one out of any intervals; everything else takes and gives sets. Nothing he
 ``busy + idle = span`` hold exactly.
 """
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -19,14 +20,37 @@ EMPTY: IntervalSet = (np.empty(0, np.int64), np.empty(0, np.int64))
 def union(start: Int64, end: Int64) -> IntervalSet:
     """The time covered by at least one of the intervals; they may overlap and come in any order."""
     real = end > start
-    start, end = start[real], end[real]
+    if not real.all():
+        start, end = start[real], end[real]
     if not len(start):
         return EMPTY
-    order = np.argsort(start, kind="stable")
-    start, reach = start[order], np.maximum.accumulate(end[order])
-    first = np.r_[True, start[1:] > reach[:-1]]
+    if (start[1:] < start[:-1]).any():
+        order = np.argsort(start, kind="stable")
+        start, end = start[order], end[order]
+    reach = np.maximum.accumulate(end)
+    first = np.flatnonzero(start[1:] > reach[:-1]) + 1
+    return start[np.concatenate(((0,), first))], reach[np.concatenate((first - 1, (len(start) - 1,)))]
+
+
+def union_by(group: Int64, start: Int64, end: Int64) -> tuple[Int64, Int64, Int64]:
+    """The union of each group's intervals: (group, start, end), sorted by group, then by start.
+
+    Intervals of different groups never merge: two devices may use one stream id.
+    """
+    real = end > start
+    group, start, end = group[real], start[real], end[real]
+    if not len(start):
+        return EMPTY[0], *EMPTY
+    order = np.lexsort((start, group))
+    group, start, end = group[order], start[order], end[order]
+    opens = np.r_[True, group[1:] != group[:-1]]
+    # The running maximum of ranks stays inside its group however long the times are, and cannot overflow.
+    ends = np.sort(end)
+    before = (np.cumsum(opens) - 1) * len(ends)
+    reach = ends[np.maximum.accumulate(np.searchsorted(ends, end) + before) - before]
+    first = opens | np.r_[True, start[1:] > reach[:-1]]
     last = np.r_[np.flatnonzero(first)[1:] - 1, len(start) - 1]
-    return start[first], reach[last]
+    return group[first], start[first], reach[last]
 
 
 def total(intervals: IntervalSet) -> int:
@@ -40,7 +64,7 @@ def covered_until(intervals: IntervalSet, instants: Int64) -> Int64:
     start, end = intervals
     if not len(start):
         return np.zeros(len(instants), np.int64)
-    before = np.r_[0, np.cumsum(end - start)]
+    before = np.concatenate(((0,), np.cumsum(end - start)))
     done = np.searchsorted(end, instants, side="right")
     current = np.minimum(done, len(start) - 1)
     inside = np.where(done < len(start), np.maximum(instants - start[current], 0), 0)
@@ -56,7 +80,9 @@ def covered_within(intervals: IntervalSet, start: Int64, end: Int64) -> Int64:
 def complement(intervals: IntervalSet, window: tuple[int, int]) -> IntervalSet:
     """The part of the window that the set does not cover: its gaps."""
     start, end = clip(intervals, window)
-    return union(np.r_[window[0], end], np.r_[start, window[1]])
+    opens, closes = np.concatenate(((window[0],), end)), np.concatenate((start, (window[1],)))
+    real = closes > opens
+    return opens[real], closes[real]
 
 
 def clip(intervals: IntervalSet, window: tuple[int, int]) -> IntervalSet:
@@ -68,8 +94,18 @@ def clip(intervals: IntervalSet, window: tuple[int, int]) -> IntervalSet:
 
 def subtract(intervals: IntervalSet, other: IntervalSet) -> IntervalSet:
     """The part of the first set that the second does not cover."""
-    if not len(intervals[0]):
-        return EMPTY
+    if not len(intervals[0]) or not len(other[0]):
+        return intervals
     window = (int(intervals[0][0]), int(intervals[1][-1]))
     holes = complement(intervals, window)
-    return complement(union(np.r_[holes[0], other[0]], np.r_[holes[1], other[1]]), window)
+    return complement(union(*(np.concatenate(edges) for edges in zip(holes, other, strict=True))), window)
+
+
+def intersect(intervals: IntervalSet, other: IntervalSet) -> IntervalSet:
+    """The part of the first set that the second covers too."""
+    return subtract(intervals, subtract(intervals, other))
+
+
+def together(sets: Sequence[IntervalSet]) -> IntervalSet:
+    """The time covered by at least one of the sets."""
+    return union(*(np.concatenate(edges) for edges in zip(*sets, strict=True))) if sets else EMPTY

@@ -29,6 +29,7 @@ from analyzer.schema import (
     Step,
     StepGroup,
     Steps,
+    StreamBudget,
     UseWindow,
     Verdict,
     VerdictWindow,
@@ -245,10 +246,32 @@ def trace_analysis(**fields: Any) -> Analysis:
         idle_s=0.3,
         idle_launch_s=0.28,
         idle_device_s=0.02,
+        idle={"host_sync": 0.2, "host_unseen": 0.08, "device_graph": 0.02},
+        streams=(StreamBudget(stream=7, count=4480, busy_s=0.2),),
     )
-    step = Step(phase="decode", start_s=START_S, duration_s=0.0064, batch=32, tokens=32, busy_ratio=0.4)
+    step = Step(
+        phase="decode",
+        start_s=START_S,
+        duration_s=0.0064,
+        batch=32,
+        tokens=32,
+        busy_ratio=0.4,
+        compute_s=0.00256,
+        exposed_communication_s=0.0,
+        exposed_copy_s=0.0,
+        idle_s=0.00384,
+        gap_s=0.0036,
+    )
     group = StepGroup(
-        phase="decode", count=70, duration_p50_s=0.0064, batch_p50=32.0, tokens_p50=32.0, tokens_per_s=5000.0
+        phase="decode",
+        count=70,
+        duration_p50_s=0.0064,
+        batch_p50=32.0,
+        tokens_p50=32.0,
+        tokens_per_s=5000.0,
+        idle_ratio=0.6,
+        gap_p50_s=0.0036,
+        idle={"host_sync": 0.2, "host_unseen": 0.06},
     )
     defaults: dict[str, Any] = {
         "source": Source(
@@ -265,6 +288,8 @@ def trace_analysis(**fields: Any) -> Analysis:
         "steps": Steps(
             groups=(group,),
             warm_up=2,
+            origin="marks of the engine",
+            confidence=1.0,
             steps=tuple(replace(step, start_s=START_S + 0.0064 * index) for index in range(70)),
         ),
         "kernels": (

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.columns import CATEGORIES, Bool, Float64, Int32, Int64, Spans, Trace
+from analyzer.columns import CATEGORIES, Bool, Float64, Int32, Int64, Trace
 from analyzer.evidence import PARTS, Evidence
+from analyzer.idle import CAUSES, Idle, idle_causes
 from analyzer.kernels import COMPUTE, FAMILIES, MEMORY
 from analyzer.roofline import Hardware
-from analyzer.schema import DeviceBudget
-from analyzer.steps import StepColumns
-from analyzer.timeline import EMPTY, IntervalSet, complement, covered_within, subtract, total, union
+from analyzer.schema import DeviceBudget, StreamBudget
+from analyzer.steps import StepColumns, steps_by_device
+from analyzer.timeline import IntervalSet, covered_within, subtract, together, total, union, union_by
 from analyzer.windows import window_of
-
-#: A device gap of which the launching thread spent at least this share in calls and operators had work to do.
-_HOST_AT_WORK = 0.5
 
 #: The parts of ``analyzer.evidence.PARTS`` that a trace can show, each a set of a ``DeviceTime``. No demand is not one.
 _PARTS = tuple(part for part in PARTS if part != "idle_no_demand")
@@ -39,59 +37,83 @@ class DeviceTime:
     compute_bound: IntervalSet
     memory_bound: IntervalSet
     busy_other: IntervalSet
-    #: Idle, by cause.
-    idle_starved: IntervalSet
-    idle_device: IntervalSet
-    idle_unknown: IntervalSet
+    #: The rest, by ``analyzer.idle.CAUSES``.
+    idle: Idle
+    streams: tuple[StreamBudget, ...]
+
+    @property
+    def busy_parts(self) -> dict[str, IntervalSet]:
+        """The time at work, in disjoint sets."""
+        kinds = ("compute", "exposed_communication", "exposed_copy")
+        return {kind: getattr(self, kind) for kind in kinds}
+
+    @property
+    def idle_starved(self) -> IntervalSet:
+        """Idle with requests known to be there, before the launch of the next work returned."""
+        return self._idle("host_")
+
+    @property
+    def idle_device(self) -> IntervalSet:
+        """Idle with the next work launched."""
+        return self._idle("device_")
+
+    @property
+    def idle_unknown(self) -> IntervalSet:
+        """Idle for a cause the trace does not show."""
+        return self._idle("unknown_")
+
+    def _idle(self, kind: str) -> IntervalSet:
+        return together([covered for cause, covered in self.idle.items() if cause.startswith(kind)])
 
     def budget(self) -> DeviceBudget:
         """The split in seconds, over the whole span."""
-        launch = total(self.idle_starved) + total(self.idle_unknown)
-        waits = total(self.idle_device)
+        held = {cause: total(covered) for cause, covered in self.idle.items()}
+        waits = sum(ns for cause, ns in held.items() if cause.startswith("device_"))
         return DeviceBudget(
             device=self.device,
             span_s=(self.span_ns[1] - self.span_ns[0]) / 1e9,
             compute_s=total(self.compute) / 1e9,
             exposed_communication_s=total(self.exposed_communication) / 1e9,
             exposed_copy_s=total(self.exposed_copy) / 1e9,
-            idle_s=(launch + waits) / 1e9,
-            idle_launch_s=launch / 1e9,
+            idle_s=sum(held.values()) / 1e9,
+            idle_launch_s=(sum(held.values()) - waits) / 1e9,
             idle_device_s=waits / 1e9,
+            idle={cause: ns / 1e9 for cause, ns in held.items() if ns},
+            streams=self.streams,
         )
 
 
 def device_times(trace: Trace, family_of: Int32, roof: Int32, steps: StepColumns | None) -> tuple[DeviceTime, ...]:
     """Split the span of every device that worked, in order of their index."""
-    return tuple(
-        _device_time(trace, int(index), trace.device.row == index, family_of, roof, steps)
-        for index in np.unique(trace.device.row)
-    )
+    devices = np.unique(trace.device.row).tolist()
+    every = steps_by_device(trace) if len(devices) > 1 else {}
+    if steps is not None:
+        every[steps.device] = steps
+    return tuple(_device_time(trace, device, family_of, roof, every.get(device)) for device in devices)
 
 
-def _device_time(
-    trace: Trace,
-    index: int,
-    mine: Bool,
-    family_of: Int32,
-    roof: Int32,
-    steps: StepColumns | None,
-) -> DeviceTime:
-    work = trace.device
-    span = int(work.start_ns[mine].min()), int(work.end_ns[mine].max())
+def _device_time(trace: Trace, device: int, family_of: Int32, roof: Int32, steps: StepColumns | None) -> DeviceTime:
+    """A device's span is from its first work to its last, and what its steps reach beyond them."""
+    mine = trace.device.row == device
+    start, end, stream = trace.device.start_ns[mine], trace.device.end_ns[mine], trace.device.stream[mine]
+    family_of, roof = family_of[mine], roof[mine]
+    span = int(start.min()), int(end.max())
+    if steps is not None:
+        span = min(span[0], int(steps.start_ns[0])), max(span[1], int(steps.end_ns[-1]))
 
     def covered(chosen: Bool) -> IntervalSet:
-        return union(work.start_ns[mine & chosen], work.end_ns[mine & chosen])
+        return union(start[chosen], end[chosen])
 
     is_copy = family_of == FAMILIES.index("copy")
     is_communication = family_of == FAMILIES.index("communication")
-    compute = covered(~is_copy & ~is_communication)
+    is_compute = ~is_copy & ~is_communication
+    compute = covered(is_compute)
     communication = subtract(covered(is_communication), compute)
-    busy = covered(np.ones(len(work), bool))
-    under_compute = covered(~is_copy & ~is_communication & (roof == COMPUTE))
-    under_memory = subtract(covered(~is_copy & ~is_communication & (roof == MEMORY)), under_compute)
-    starved, waits, unknown = _idle(trace, index, mine, span, steps)
+    under_compute = covered(is_compute & (roof == COMPUTE))
+    under_memory = subtract(covered(is_compute & (roof == MEMORY)), under_compute)
+    busy = union(start, end)
     return DeviceTime(
-        device=index,
+        device=device,
         span_ns=span,
         busy=busy,
         compute=compute,
@@ -100,78 +122,19 @@ def _device_time(
         compute_bound=under_compute,
         memory_bound=under_memory,
         busy_other=subtract(subtract(compute, under_compute), under_memory),
-        idle_starved=starved,
-        idle_device=waits,
-        idle_unknown=unknown,
+        idle=idle_causes(trace, device, busy, span, steps),
+        streams=_streams(stream, start, end),
     )
 
 
-def _idle(
-    trace: Trace,
-    index: int,
-    mine: Bool,
-    span: tuple[int, int],
-    steps: StepColumns | None,
-) -> tuple[IntervalSet, IntervalSet, IntervalSet]:
-    """Split each gap: before the end of the launch of the work that ends it, and after.
-
-    Before: the device was starved if requests are known to have been there, else the cause is unknown. After: the
-    device waited for itself. A gap inside one graph replay has its launch long behind it.
-    """
-    work = trace.device.take(mine)
-    busy = union(work.start_ns, work.end_ns)
-    gap_start, gap_end = complement(busy, span)
-    if not len(gap_start):
-        return EMPTY, EMPTY, EMPTY
-    next_work = np.searchsorted(work.start_ns, gap_end)
-    launch_end = _launch_ends(trace.host, work)[next_work]
-    launched = np.clip(np.where(launch_end < 0, gap_end, launch_end), gap_start, gap_end)
-    served = _was_served(trace, index, work, next_work, gap_start, gap_end, steps) & (launch_end >= 0)
-    return (
-        union(gap_start[served], launched[served]),
-        union(launched, gap_end),
-        union(gap_start[~served], launched[~served]),
-    )
-
-
-def _launch_ends(host: Spans, work: Spans) -> Int64:
-    """When the call that launched each row of work returned; −1 where the trace lacks the call."""
-    calls = host.take(host.correlation != 0)
-    if not len(calls):
-        return np.full(len(work), -1, np.int64)
-    order = np.argsort(calls.correlation, kind="stable")
-    ids = calls.correlation[order]
-    place = np.minimum(np.searchsorted(ids, work.correlation), len(ids) - 1)
-    found: Int64 = np.where(ids[place] == work.correlation, calls.end_ns[order][place], -1)
-    return found
-
-
-def _was_served(
-    trace: Trace,
-    index: int,
-    work: Spans,
-    next_work: Int64,
-    gap_start: Int64,
-    gap_end: Int64,
-    steps: StepColumns | None,
-) -> Bool:
-    """Whether requests are known to have been there during each gap.
-
-    They were if the gap lies inside a step, if the step it leads to goes on generating for requests it did not
-    just accept, or if the host worked through most of it. ``next_work`` only names the row that ends the gap.
-    """
-    waits = np.array(["synchronize" in name.lower() for name in trace.names], bool)
-    at_work = trace.host.take(~waits[trace.host.name]) if len(trace.host) else trace.host
-    host = union(at_work.start_ns, at_work.end_ns)
-    served: Bool = covered_within(host, gap_start, gap_end) >= _HOST_AT_WORK * (gap_end - gap_start)
-    if steps is None or steps.device != index:
-        return served
-    before = np.searchsorted(steps.start_ns, gap_start, side="right") - 1
-    after = np.searchsorted(steps.start_ns, work.start_ns[next_work], side="right") - 1
-    inside = (before == after) & (after >= 0)
-    continuing = (after >= 0) & (steps.generation[np.maximum(after, 0)] > 0)
-    known: Bool = served | inside | continuing
-    return known
+def _streams(stream: Int64, start: Int64, end: Int64) -> tuple[StreamBudget, ...]:
+    """How long each stream worked; one stream's idle time is no idle time of the device."""
+    ids, counts = np.unique(stream, return_counts=True)
+    on, begun, ended = union_by(stream, start, end)
+    held = np.zeros(len(ids), np.int64)
+    np.add.at(held, np.searchsorted(ids, on), ended - begun)
+    columns = zip(ids.tolist(), counts.tolist(), held.tolist(), strict=True)
+    return tuple(StreamBudget(stream=row, count=count, busy_s=ns / 1e9) for row, count, ns in columns)
 
 
 def trace_evidence(
@@ -183,18 +146,25 @@ def trace_evidence(
     """The evidence of a trace with device work: windows are its steady steps, or the whole span."""
     start, end = _windows(times, steps)
 
-    def seconds(part: str) -> Float64:
-        covered = [covered_within(getattr(time, part), start, end) for time in times]
-        mean: Float64 = np.mean(covered, axis=0) / 1e9
+    def seconds(sets: list[IntervalSet]) -> Float64:
+        mean: Float64 = np.mean([covered_within(covered, start, end) for covered in sets], axis=0) / 1e9
         return mean
 
+    parts = {part: seconds([getattr(time, part) for time in times]) for part in _PARTS}
+    idle = {cause: seconds([time.idle[cause] for time in times]) for cause in CAUSES}
     missing = dict.fromkeys(
         ("requests_running", "requests_waiting", "front_end_cores"),
         "a trace shows neither the queue nor other processes: record a run beside it",
     )
-    missing["idle_unknown"] = missing["requests_running"]
+    unlaunched = idle["unknown_launch"].sum() * 2 > parts["idle_unknown"].sum()
+    missing["idle_unknown"] = _why_unlaunched(trace) if unlaunched else missing["requests_running"]
     missing["busy_other"] = "neither shapes nor step marks tell what its kernels compute"
     signals: dict[str, Float64] = {}
+    for cause in (cause for cause in CAUSES if cause.startswith("host_")):
+        starved = parts["idle_starved"]
+        signals[f"starved_{cause}_ratio"] = np.divide(
+            idle[cause], starved, out=np.full(len(start), np.nan), where=starved > 0
+        )
     if device is None:
         missing["compute_roof_ratio"] = "this GPU is not in hardware.toml, so its roofs are not known"
     else:
@@ -205,11 +175,17 @@ def trace_evidence(
         kind="trace",
         start_ns=start,
         end_ns=end,
-        parts={part: seconds(part) for part in _PARTS},
+        parts=parts,
         signals=signals,
         missing=missing,
         ridge_tokens=device.ridge_tokens if device else None,
     )
+
+
+def _why_unlaunched(trace: Trace) -> str:
+    if not (trace.host.correlation != 0).any():
+        return "this trace holds no calls of the host: record the CPU's activities with the GPU's"
+    return "the launches of the work after it are not in this trace"
 
 
 def _compute_roof_ratio(

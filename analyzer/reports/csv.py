@@ -97,13 +97,24 @@ def _rows(analysis: Analysis, *, full: bool) -> Iterator[_Row]:
 def _hardware(analysis: Analysis) -> Iterator[_Row]:
     for device in analysis.budget.devices if analysis.budget else ():
         yield from _fields("budget", f"GPU {device.device}", device)
+        yield from _causes(f"GPU {device.device}", device.idle)
+        for stream in device.streams:
+            yield from _fields("stream", f"GPU {device.device} stream {stream.stream}", stream)
     for gpu in analysis.budget.gpus if analysis.budget else ():
         yield from _means(f"GPU {gpu.device}", gpu.means)
 
 
+def _causes(name: str, idle: Mapping[str, float]) -> Iterator[_Row]:
+    for cause, seconds in idle.items():
+        yield "idle", name, cause, seconds, "s"
+
+
 def _work(analysis: Analysis, *, full: bool) -> Iterator[_Row]:
+    if analysis.steps is not None:
+        yield from _fields("steps", _WHOLE, analysis.steps)
     for group in analysis.steps.groups if analysis.steps else ():
         yield from _fields("steps", group.phase, group)
+        yield from _causes(group.phase, group.idle)
     for index, step in enumerate(analysis.steps.steps if full and analysis.steps else ()):
         yield from _fields("step", str(index), step)
     for kernel in analysis.kernels or ():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from analyzer.evidence import Fact
 from analyzer.formatting import MISSING, count, duration, gain, money, number, percent, scaled
+from analyzer.idle import CAUSES
 from analyzer.schema import Analysis, Share
 from analyzer.tables.grid import Grid, class_name, columns
 from analyzer.tables.runs import brief, costs, latency, overview, percentile
@@ -24,6 +25,7 @@ def measured(analysis: Analysis) -> list[Grid]:
         of_run.append(costs([analysis.cost.overall, *analysis.cost.phases]))
     return _filled(
         devices(analysis),
+        idle(analysis),
         steps(analysis),
         overview(analysis, "phases"),
         *of_run,
@@ -186,6 +188,24 @@ def devices(analysis: Analysis) -> Grid:
     )
 
 
+def idle(analysis: Analysis) -> Grid:
+    """A trace's idle time by cause, longest first on each device."""
+    return Grid(
+        title="Idle time by cause",
+        columns=columns(">GPU", ">idle", ">of span", "cause"),
+        rows=tuple(
+            (
+                str(device.device),
+                duration(seconds),
+                percent(seconds / device.span_s) if device.span_s else MISSING,
+                CAUSES[cause][1],
+            )
+            for device in (analysis.budget.devices if analysis.budget else ())
+            for cause, seconds in sorted(device.idle.items(), key=lambda item: -item[1])
+        ),
+    )
+
+
 def gpus(analysis: Analysis) -> Grid:
     """A run's mean readings, one row a quantity, one column a GPU."""
     found = analysis.budget.gpus if analysis.budget else ()
@@ -205,7 +225,7 @@ def steps(analysis: Analysis) -> Grid:
     """The LLM steps of a trace by phase of work; durations, batches and tokens are medians."""
     return Grid(
         title="Steps, medians",
-        columns=columns("work", ">steps", ">duration", ">batch", ">tokens", ">tokens/s"),
+        columns=columns("work", ">steps", ">duration", ">batch", ">tokens", ">tokens/s", ">idle", ">gap"),
         rows=tuple(
             (
                 plain(group.phase),
@@ -214,6 +234,8 @@ def steps(analysis: Analysis) -> Grid:
                 number(group.batch_p50),
                 number(group.tokens_p50),
                 number(group.tokens_per_s),
+                percent(group.idle_ratio),
+                duration(group.gap_p50_s),
             )
             for group in (analysis.steps.groups if analysis.steps else ())
         ),
