@@ -53,7 +53,10 @@ _EVENTS = f"SELECT rowid FROM event WHERE t_ns < :before AND coalesce(end_ns, t_
 class _Dropped:
     """What was dropped so far, and what is being dropped."""
 
+    #: From the first sample that went to the end of the last span that did.
     first_ns: int
+    end_ns: int
+    #: The end of the span that is being dropped.
     before_ns: int
     reason: str
     rows: int = 0
@@ -121,9 +124,10 @@ class Retention:
             reason = _TOO_MUCH
         else:
             return None
-        so_far = self._dropped or _Dropped(min(bounds), ends_ns, reason)
-        first_ns = min(so_far.first_ns, *bounds)
-        return replace(so_far, first_ns=first_ns, before_ns=ends_ns, reason=reason, more=True)
+        so_far = self._dropped or _Dropped(min(bounds), ends_ns, ends_ns, reason)
+        # A clock that was set back makes samples older than those that went before.
+        first_ns, end_ns = min(so_far.first_ns, *bounds), max(so_far.end_ns, ends_ns)
+        return replace(so_far, first_ns=first_ns, end_ns=end_ns, before_ns=ends_ns, reason=reason, more=True)
 
     def _used_bytes(self, wal_bytes: int) -> int:
         """What holds something; free pages are used before the file grows.
@@ -157,7 +161,7 @@ class Retention:
     def _tell(self, dropped: _Dropped) -> None:
         detail = msgspec.json.encode({"reason": dropped.reason, "rows": dropped.rows}).decode()
         self._connection.execute("DELETE FROM event WHERE kind = ?", (KIND,))
-        self._connection.execute(_sqlite.INSERTS["event"], (dropped.first_ns, KIND, "store", dropped.before_ns, detail))
+        self._connection.execute(_sqlite.INSERTS["event"], (dropped.first_ns, KIND, "store", dropped.end_ns, detail))
 
 
 def _old_rows(sources: Iterable[str]) -> Iterator[tuple[str, str]]:

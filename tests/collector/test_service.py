@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from collector.options import Options
+from collector.service import Service
 from collector.store import RunReader
 from tests.collector.servers import Answer, Server, answering, by_path
 
@@ -185,6 +188,27 @@ def test_what_sighup_changes_and_what_needs_a_restart(tmp_path: Path) -> None:
     with RunReader.open(run) as reader:
         assert not reader.live
     assert not (tmp_path / "other").exists()
+
+
+def test_sighup_also_changes_the_names_that_are_exported_and_what_is_kept(tmp_path: Path) -> None:
+    told: list[str] = []
+    before = Options(sources=("host",), run=tmp_path / "run")
+    after = replace(before, compat="dcgm", keep_for_s=7200.0, endpoint="http://127.0.0.1:9")
+    service = Service(before, told.append, read_options=lambda: after)
+    service._recorder = service._record()
+    assert service._recorder is not None
+    sampler = service._sampler_for(before)
+    service._begin(sampler)
+    try:
+        sampler = service._reread(sampler)
+    finally:
+        sampler.stop()
+        service._recorder.close()
+
+    assert service._exposition.compat_dcgm
+    assert service._recorder.options.keep_for_s == 7200.0
+    assert service._identifier.options.endpoint == "http://127.0.0.1:9"
+    assert told[-1] == "using the options as they are now"
 
 
 def test_a_server_that_comes_later_and_then_another_one_are_told_apart_in_the_run(tmp_path: Path) -> None:
