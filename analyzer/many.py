@@ -55,6 +55,7 @@ def analyse(
     price_usd_per_gpu_hour: float | None,
     window_s: float,
     model: Model | None = None,
+    cache: bool = False,
 ) -> Outcome:
     """One source."""
     timings = pipeline.Timings()
@@ -63,6 +64,7 @@ def analyse(
         price_usd_per_gpu_hour=price_usd_per_gpu_hour,
         window_s=window_s,
         model=model,
+        cache=cache,
         progress=progress,
         timings=timings,
     )

@@ -60,6 +60,7 @@ def analyze(
     price_usd_per_gpu_hour: float | None = None,
     window_s: float = WINDOW_S,
     model: Model | None = None,
+    cache: bool = False,
     progress: Progress | None = None,
     timings: Timings | None = None,
 ) -> Analysis:
@@ -70,6 +71,7 @@ def analyze(
         price_usd_per_gpu_hour: Your price; without it the first sourced price of the GPU.
         window_s: Length of the windows of a run's verdict, latency and cost, seconds.
         model: The model that ran in a trace, for what its steps must read and compute at the least.
+        cache: Keep a trace's columns beside its file, and use what was kept.
         progress: Called with bytes done and bytes in all while a file is read.
         timings: Filled with the seconds of each step.
 
@@ -78,7 +80,7 @@ def analyze(
     """
     timings = timings or Timings()
     with timings.step("load"):
-        data = load(Path(path), progress)
+        data = load(Path(path), progress, cache=cache)
     price = price_usd_per_gpu_hour
     return conclude(data, price_usd_per_gpu_hour=price, window_s=window_s, model=model, timings=timings)
 

@@ -1,10 +1,11 @@
 """Find what can be analysed at a path, and load it with the importer that claims it."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from analyzer import importers
+from analyzer import importers, trace_cache
 from analyzer.columns import RunData, Trace
 from analyzer.importers import Progress, _inflate
 from collector.errors import UserError
@@ -33,8 +34,8 @@ def find_sources(path: Path) -> list[Path]:
     return found
 
 
-def load(path: Path, progress: Progress | None = None) -> Trace | RunData:
-    """Read one source into columns.
+def load(path: Path, progress: Progress | None = None, *, cache: bool = False) -> Trace | RunData:
+    """Read one source into columns; with ``cache`` a trace's are kept beside its file for the next time.
 
     Raises:
         UserError: It cannot be read, is damaged, or is in no known format.
@@ -44,7 +45,8 @@ def load(path: Path, progress: Progress | None = None) -> Trace | RunData:
     if importer is None:
         count = len(find_sources(path))
         raise UserError(f"{path} is a folder of {count} source{'s' * (count != 1)}: name one of them")
-    loaded: Trace | RunData = plugins[importer].load(path, progress)
+    read = partial(plugins[importer].load, path, progress)
+    loaded: Trace | RunData = trace_cache.load(path, read) if cache else read()
     return loaded
 
 

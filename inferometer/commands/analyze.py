@@ -54,6 +54,9 @@ def run(  # noqa: PLR0913 - each argument is an option
     model_gpus: Annotated[
         int | None, typer.Option("--model-gpus", help="GPUs that share each layer of the model.", min=1)
     ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Keep what was read of a trace in a file beside it, for the next time.")
+    ] = False,
 ) -> None:
     """Name the bottleneck of a trace or a run, with the evidence, the latency and the cost.
 
@@ -75,7 +78,8 @@ def run(  # noqa: PLR0913 - each argument is an option
     elif form == "html" and sys.stdout.isatty():
         raise UserError("a web page is no text for a terminal; name a file with -o report.html")
     known = None if model is None else import_extra("analyzer.model", "analyzer").load_model(model, model_gpus)
-    outcomes = _outcomes(paths, {"price_usd_per_gpu_hour": price, "window_s": window, "model": known}, jobs)
+    options = {"price_usd_per_gpu_hour": price, "window_s": window, "model": known, "cache": cache}
+    outcomes = _outcomes(paths, options, jobs)
     began_s = time.perf_counter()
     analyses = [outcome.analysis for outcome in outcomes]
     _write(analyses, form, output, full=full)

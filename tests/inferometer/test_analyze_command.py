@@ -88,7 +88,13 @@ def test_a_source_named_twice_is_analysed_once(fake: Pipeline, trace: Path) -> N
 
 def test_price_and_window_reach_the_pipeline(fake: Pipeline, trace: Path) -> None:
     assert main(["analyze", str(trace), "--price", "2.49", "--window", "1"]) == 0
-    assert [{"price_usd_per_gpu_hour": 2.49, "window_s": 1.0}] == fake.asked
+    (asked,) = fake.asked
+    assert {"price_usd_per_gpu_hour": 2.49, "window_s": 1.0, "cache": False}.items() <= asked.items()
+
+
+def test_the_cache_is_asked_for(fake: Pipeline, trace: Path) -> None:
+    assert main(["analyze", str(trace), "--cache"]) == 0
+    assert fake.asked[0]["cache"]
 
 
 def test_timings_are_a_table_on_stderr(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
