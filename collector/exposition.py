@@ -89,7 +89,8 @@ class Exposition(Collector):
     def _fresh(self, source: str, t_ns: int) -> bool:
         health = self.health.get(source, Health())
         interval_s = health.interval_s * health.slowdown
-        return self.clock.now_ns() - t_ns <= max(_STALE_S, _STALE_INTERVALS * interval_s) * 1e9
+        # What was read later than now was read before the clock was set back.
+        return abs(self.clock.now_ns() - t_ns) <= max(_STALE_S, _STALE_INTERVALS * interval_s) * 1e9
 
     def _info(self) -> Iterator[Metric]:
         """What never changes about a GPU, joined to its values by the label ``gpu``."""

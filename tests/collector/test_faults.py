@@ -242,6 +242,21 @@ def test_a_clock_that_jumps_loses_no_second_but_those_before_1970(tmp_path: Path
         assert not reader.events("retention")
 
 
+def test_a_clock_that_is_set_back_keeps_nothing_stale_on_show(tmp_path: Path) -> None:
+    # GIVEN a source that ends as the clock is set back by an hour
+    host = Host()
+    bench = Bench(tmp_path / "run", Options(), host=lambda _: host)
+    bench.seconds(2)
+    host.error = Unavailable("it ended")
+    bench.time.wall_offset_s = -3600.0
+    bench.seconds(1)
+    shown = bench.shown()
+    bench.close()
+
+    assert "inferometer_power_watts" in shown
+    assert "inferometer_host_memory_available_bytes" not in shown
+
+
 # ------------------------------------------------------------------------------------- the process and its disk
 
 
