@@ -26,6 +26,8 @@ from collector.errors import UserError
 
 FORMAT = "a torch profiler trace (.json, .json.gz, .json.zst)"
 
+#: ONNX Runtime writes a list of the same events; its own categories stand first.
+_ONNX_RUNTIME = re.compile(rb'\[\s*\{\s*"cat"\s*:\s*"(?:Session|Node)"')
 #: What may stand behind the events and be read: the rest of the document, or others.
 MAX_TAIL_BYTES = 4 << 20
 
@@ -36,7 +38,7 @@ def claims(path: Path, head: bytes) -> bool:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"{"):
         return any(key in text for key in (b'"traceEvents"', b'"schemaVersion"', b'"deviceProperties"'))
-    return text.startswith(b"[") and b'"ph"' in text
+    return text.startswith(b"[") and b'"ph"' in text and not _ONNX_RUNTIME.match(text)
 
 
 def load(path: Path, progress: Progress | None = None) -> Trace:
