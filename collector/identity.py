@@ -34,6 +34,13 @@ _MAYBE_ANOTHER = frozenset({"endpoint_up", "restart"})
 _ASK_AGAIN_S = 10.0
 
 
+def check(options: Options) -> None:
+    """Raise ``UserError`` where the endpoint or the engine that was asked for cannot be one; asks nobody."""
+    dialects.chosen(options.engine, options.generic)
+    if options.endpoint is not None:
+        Endpoint(options.endpoint).close()
+
+
 def identify(options: Options) -> Engine | None:
     """What the server at the endpoint is; None where there is none, or it does not answer now.
 

@@ -13,7 +13,7 @@ from collector import sources
 from collector.errors import UserError
 from collector.exposition import Exposition
 from collector.health import Clock
-from collector.identity import Identifier
+from collector.identity import Identifier, check
 from collector.options import Options
 from collector.plugins import discover
 from collector.recorder import Recorder
@@ -101,6 +101,7 @@ class Service:
         """Go on with the options as they are read now; with those that were used where there is a mistake in them."""
         try:
             options = self.options if self.read_options is None else self.read_options()
+            check(options)
             fresh = self._sampler_for(options)
         except UserError as error:
             self.say(f"kept the options as they were: {error}")

@@ -153,6 +153,7 @@ def said(process: subprocess.Popen[str], words: str) -> str:
         ('sources = ["nvnl"]', "no source is called nvnl"),
         ("interval = [", "is not TOML"),
         ("keep_size = 5", "the smallest is 100MB"),
+        ('endpoint = "127.0.0.1:8000"', "is not an address"),
     ],
 )
 def test_a_mistake_in_the_file_that_sighup_reads_changes_nothing(tmp_path: Path, mistake: str, words: str) -> None:
