@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import zstandard
 from isal import isal_zlib
 
 from analyzer.importers import Progress
@@ -99,6 +98,8 @@ def _gzip(file: BinaryIO, piece_bytes: int) -> Iterator[bytes]:
 
 def _zstd(file: BinaryIO, piece_bytes: int) -> Iterator[bytes]:
     """Every frame of a zstd file."""
+    import zstandard  # noqa: PLC0415 - 20 ms, and few traces need it
+
     reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).stream_reader(file, read_across_frames=True)
     try:
         yield from iter(lambda: reader.read(piece_bytes), b"")

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +32,8 @@ def run(
     if name is None:
         console.print(_every_class())
         return
+    from rich.markdown import Markdown  # noqa: PLC0415 - 30 ms, and every other command pays them too
+
     item = find(name)
     console.print(_heading(item), "", Markdown(_page(item)), sep="\n")
 
