@@ -2,8 +2,8 @@
 
 - ``server()``: a process that answers like vLLM, with the page that one served, whose counters grow, and with as many
   child processes and threads that once were busy as a small vLLM has, for the collector to follow.
-- ``with_gpus``: a command that runs the collector's command line, on the real GPUs, or on fake ones which answer as an
-  H200 did and spin on the CPU for as long as each call took there.
+- ``collector``: ``inferometer collect`` as a process, on the real GPUs, or on fake ones which answer as an H200 did and
+  spin on the CPU for as long as each call took there.
 - ``Cost``: CPU time and memory of any process, as the kernel counts them.
 """
 
@@ -72,21 +72,15 @@ print(server.server_address[1], flush=True)
 server.serve_forever()
 """
 
-#: The command line with fake GPUs in the place of the binding.
-_FAKE = """
-import collections, sys
-sys.path.insert(0, sys.argv.pop(1))
-from tests.collector.fake_nvml import FakeNvml
-fake = sys.modules["pynvml"] = FakeNvml(gpus=int(sys.argv.pop(1)), cost="spin")
-fake.windows_ns = collections.deque(maxlen=1)
-"""
-_CLI = "from inferometer.cli import main; sys.exit(main())"
+
+def with_gpus(gpus: int | None) -> dict[str, str]:
+    """An environment in which Python sees so many fake GPUs; None is the real ones."""
+    path = [str(ROOT / "benchmarks" / "fake_gpus")] if gpus is not None else []
+    found = os.pathsep.join([*path, str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": found, "FAKE_GPUS": str(gpus)}
 
 
-def with_gpus(gpus: int | None, program: str = _CLI) -> list[str]:
-    """A command that runs a program on so many fake GPUs; None is the real ones. Arguments may follow."""
-    fake, arguments = ("", []) if gpus is None else (_FAKE, [str(ROOT), str(gpus)])
-    return [sys.executable, "-c", f"import sys\n{fake}\n{program}", *arguments]
+_CLI = "import sys; from inferometer.cli import main; sys.exit(main())"
 
 
 @contextmanager
@@ -121,9 +115,8 @@ def collector(gpus: int | None, *options: str, folder: Path | None = None) -> It
     """``inferometer collect`` as a process, which records a run folder; it is ended in order at the end."""
     with tempfile.TemporaryDirectory() as temporary:
         run = (folder or Path(temporary)) / "run"
-        fixed = ("collect", "--listen", "127.0.0.1:0", "--run", str(run))
-        command = [*with_gpus(gpus), *fixed, *options]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        command = [sys.executable, "-c", _CLI, "collect", "--listen", "127.0.0.1:0", "--run", str(run), *options]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=with_gpus(gpus)) as process:
             try:
                 said = iter(process.stderr.readline, "") if process.stderr else iter(())
                 url = next((line.split()[1] for line in said if line.startswith("metrics: ")), None)

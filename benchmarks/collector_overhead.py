@@ -34,7 +34,7 @@ SOURCES = ("nvml", "processes", "serving", "host")
 CPU_TARGETS, MEMORY_TARGET_MB = {1.0: 0.01, 10.0: 0.03}, 75.0
 #: What NVIDIA's exporter asks Kubernetes for: deployment/values.yaml of dcgm-exporter, since pull request 618.
 DCGM = "dcgm-exporter, as its chart asks: 10 % of a core and 134 MB; killed above 537 MB"
-_FLOOR = f"sys.path.insert(0, {str(Path(__file__).parent)!r}); import _nvml_floor; _nvml_floor.main()"
+_FLOOR = Path(__file__).with_name("_nvml_floor.py")
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def watch(process: Collector, seconds: float) -> list[Cost]:
 @contextmanager
 def floor(gpus: int | None, *arguments: str) -> Iterator[int]:
     """A bare Python on those GPUs; its process id, once it is ready."""
-    with subprocess.Popen([*with_gpus(gpus, _FLOOR), *arguments], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, str(_FLOOR), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=with_gpus(gpus)) as process:
         try:
             if process.stdout is None or not process.stdout.readline():
                 raise SystemExit("NVML does not open here")

@@ -1,13 +1,11 @@
 """``inferometer collect``: the sidecar."""
 
 import os
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from collector.options import Options
 from inferometer._extras import import_extra
 
 
@@ -59,29 +57,13 @@ def run(  # noqa: PLR0913 - one parameter an option
     inferometer collect --config collector.toml --run runs/always --keep-for 7d --keep-size 2GB
     ```
     """
-    configuration = import_extra("collector.config", "collector")
-    service, identity, nvml = (
-        import_extra(f"collector.{name}", "collector") for name in ("service", "identity", "sources.nvml")
-    )
+    collecting = import_extra("inferometer._collecting", "collector")
     flags = {
         "run": run, "endpoint": endpoint, "engine": engine, "pid": pid, "listen": listen, "interval": interval,
         "gpu_interval": gpu_interval, "duration": duration, "sources": sources, "max_cpu": max_cpu,
         "keep_for": keep_for, "keep_size": keep_size, "keep_free": keep_free, "compat": compat,
     }  # fmt: skip
 
-    def options() -> Options:
-        told: Options = configuration.load_options(flags, os.environ, config)
-        return told
-
-    told = options()
-    collecting = service.Service(
-        told,
-        lambda sentence: typer.echo(sentence, err=True),
-        gpus=nvml.gpus(),
-        engine=identity.identify(told),
-        read_options=options,
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: collecting.stop())
-    signal.signal(signal.SIGHUP, lambda *_: collecting.reload())
-    collecting.run()
+    # What is asked for is checked here, where a mistake costs nothing yet.
+    import_extra("collector.config", "collector").load_options(flags, os.environ, config)
+    collecting.become(flags, config)

@@ -1,6 +1,8 @@
 """``inferometer collect --help`` is whole; what the command does is tested with the collector."""
 
 import re
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
@@ -27,3 +29,11 @@ def test_the_help_has_every_option_and_every_source(
     assert ", ".join(discover(sources)) in page
     assert "INFEROMETER_GPU_INTERVAL=100ms" in page
     assert "[generic]" in page
+
+
+def test_what_stays_for_weeks_holds_nothing_of_the_command_line() -> None:
+    program = "import sys, inferometer._collecting; print(*{'typer', 'rich', 'pydantic'} & set(sys.modules))"
+
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert result.stdout.strip() == ""
