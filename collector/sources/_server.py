@@ -135,8 +135,15 @@ def _owners(proc: Path, inodes: set[str], processes: Collection[int]) -> tuple[s
 
 
 def _target(link: Path) -> str:
+    """What an open file is; "" if it was closed meanwhile.
+
+    Raises:
+        PermissionError: It may not be seen, which happens where the folder may: same user, other capabilities.
+    """
     try:
         return str(link.readlink())
+    except PermissionError:
+        raise
     except OSError:
         return ""
 

@@ -356,6 +356,18 @@ def test_a_server_of_another_user_is_found_by_its_title(world: Path) -> None:
     assert {10} == found(world, ENDPOINT)
 
 
+def test_a_server_whose_open_files_are_listed_but_not_shown_is_found_by_its_title(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As with one user id, and capabilities that the collector lacks; root, who may run this test, sees everything.
+    def refuse(_: Path) -> Path:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "readlink", refuse)
+
+    assert {10} == found(world, ENDPOINT)
+
+
 def test_a_server_of_another_user_that_no_title_tells_says_what_grants_it(world: Path) -> None:
     close_files(world, 10)
     (world / "proc" / "10" / "cmdline").write_text("python3\0serve.py\0")
