@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from analyzer import pipeline
+from analyzer.columns import RunData, Trace
 from analyzer.importers import Progress, _kineto_helpers
 from analyzer.model import Model
 from analyzer.schema import Analysis, Quality, Source
@@ -42,6 +43,8 @@ class Outcome:
     fault: str = ""
     #: Seconds of each step.
     timings: tuple[tuple[str, float], ...] = ()
+    #: What was loaded, for a report that asked for it.
+    data: Trace | RunData | None = None
 
 
 #: Analyses one source; raises ``UserError`` where it cannot be used.
@@ -56,19 +59,16 @@ def analyse(
     window_s: float,
     model: Model | None = None,
     cache: bool = False,
+    keep: bool = False,
 ) -> Outcome:
-    """One source."""
+    """One source; ``keep`` asks for what was loaded too."""
     timings = pipeline.Timings()
-    analysis = pipeline.analyze(
-        source,
-        price_usd_per_gpu_hour=price_usd_per_gpu_hour,
-        window_s=window_s,
-        model=model,
-        cache=cache,
-        progress=progress,
-        timings=timings,
+    with timings.step("load"):
+        data = pipeline.load(source, progress, cache=cache)
+    analysis = pipeline.conclude(
+        data, price_usd_per_gpu_hour=price_usd_per_gpu_hour, window_s=window_s, model=model, timings=timings
     )
-    return Outcome(source=source, analysis=analysis, timings=tuple(timings.steps))
+    return Outcome(source=source, analysis=analysis, timings=tuple(timings.steps), data=data if keep else None)
 
 
 def outcomes(sources: Sequence[Path], analyse: Analyse, jobs: int, progress: Progress) -> list[Outcome]:

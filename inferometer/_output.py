@@ -1,9 +1,17 @@
 """Put a text into a file: whole or not at all, and never over something that was there."""
 
+import gzip
+import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from collector.errors import UserError
+
+#: Four times as fast as the best, for a tenth more bytes.
+_LEVEL = 4
 
 
 def check(target: Path, *, force: bool) -> None:
@@ -21,7 +29,20 @@ def check(target: Path, *, force: bool) -> None:
 
 
 def write(target: Path, text: str) -> None:
-    """Write a file in one step, so that nobody ever reads half of it.
+    """Write a file in one step.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    with writing(target) as out:
+        out.write(text)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[TextIO]:
+    """A stream into a file that takes its place when the block ends, so that nobody ever reads half of it.
+
+    It is packed with gzip where its name ends in ``.gz``.
 
     Raises:
         UserError: The file cannot be written.
@@ -29,14 +50,31 @@ def write(target: Path, text: str) -> None:
     try:
         if target.exists() and not target.is_file():
             # A device or a pipe takes what it is given; a file must not take its place.
-            target.write_text(text, encoding="utf-8", newline="")
+            with target.open("w", encoding="utf-8", newline="") as out:
+                yield out
             return
         final = target.resolve()
         part = final.with_name(f".{final.name}.{os.getpid()}.part")
         try:
-            part.write_text(text, encoding="utf-8", newline="")
+            with _opened(part, packed=target.suffix == ".gz") as out:
+                yield out
             part.replace(final)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _opened(part: Path, *, packed: bool) -> Iterator[TextIO]:
+    if not packed:
+        with part.open("w", encoding="utf-8", newline="") as out:
+            yield out
+        return
+    # Without a name and a time in its head, so that the same report is the same file.
+    with (
+        part.open("wb") as file,
+        gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packing,
+        io.TextIOWrapper(packing, encoding="utf-8", newline="") as out,
+    ):
+        yield out

@@ -8,6 +8,7 @@ A plugin defines the names in ``CONTRACT``:
 
 It may also define:
 
+- ``WITH_DATA``: true where ``write`` also takes ``data``, what was loaded of each source (or None).
 - ``write_comparison(comparison, out, *, full)``: the same for what ``compare`` finds.
 """
 

@@ -1,11 +1,10 @@
 """Name the bottleneck of traces and runs."""
 
-import io
 import pkgutil
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +22,6 @@ from inferometer._progress import progress
 
 if TYPE_CHECKING:
     from analyzer.many import Outcome
-    from analyzer.schema import Analysis
 
 #: Known by their file names: loading them takes the extra, and ``--help`` must not.
 _FORMATS = [info.name for info in pkgutil.iter_modules(reports.__path__) if not info.name.startswith("_")]
@@ -69,6 +67,7 @@ def run(  # noqa: PLR0913 - each argument is an option
     inferometer analyze runs/monday --format html -o report.html
     inferometer analyze runs/ --format json | jq '.[].verdict.bottleneck'
     inferometer analyze decode.json.gz --model config.json --full
+    inferometer analyze decode.json.gz --format perfetto -o found.json.gz
     ```
     """
     if form not in _FORMATS:
@@ -77,12 +76,17 @@ def run(  # noqa: PLR0913 - each argument is an option
         _output.check(output, force=force)
     elif form == "html" and sys.stdout.isatty():
         raise UserError("a web page is no text for a terminal; name a file with -o report.html")
+    report: Any = import_extra(f"{reports.__name__}.{form}", "analyzer")
     known = None if model is None else import_extra("analyzer.model", "analyzer").load_model(model, model_gpus)
     options = {"price_usd_per_gpu_hour": price, "window_s": window, "model": known, "cache": cache}
-    outcomes = _outcomes(paths, options, jobs)
+    keep = getattr(report, "WITH_DATA", False)
+    outcomes = _outcomes(paths, options | {"keep": True} if keep else options, jobs)
     began_s = time.perf_counter()
+    # What is loaded of a source is kept for one at a time.
+    more = {"data": [outcome.data for outcome in outcomes]} if keep else {}
     analyses = [outcome.analysis for outcome in outcomes]
-    _write(analyses, form, output, full=full)
+    with nullcontext(sys.stdout) if output is None else _output.writing(output) as out:
+        report.write(analyses, out, full=full, **more)
     if timings:
         steps = [step for outcome in outcomes for step in outcome.timings]
         Console(stderr=True).print(_timings([*steps, (f"report as {form}", time.perf_counter() - began_s)]))
@@ -95,6 +99,8 @@ def _outcomes(paths: list[Path], options: dict[str, Any], jobs: int | None) -> "
     console = Console(stderr=True)
     sources = list(dict.fromkeys(source for path in paths for source in many.find_sources(path)))
     analyse = partial(many.analyse, **options)
+    if len(sources) > 1 and "keep" in options:
+        raise UserError(f"this format shows one source at a time, and here are {len(sources)}: name one of them")
     if len(sources) == 1:
         with progress(f"reading {plain(sources[0].name, 50)}", console) as report:
             return [analyse(sources[0], report)]
@@ -116,16 +122,6 @@ def _leave(outcomes: "list[Outcome]") -> None:
         raise UserError(f"{len(failed)} of {len(outcomes)} sources cannot be used: {failed[0].failure}{more}")
     if all(outcome.analysis.verdict.abstained is not None for outcome in outcomes):
         raise typer.Exit(_ABSTAINED)
-
-
-def _write(analyses: "list[Analysis]", form: str, output: Path | None, *, full: bool) -> None:
-    report: Any = import_module(f"{reports.__name__}.{form}")
-    if output is None:
-        report.write(analyses, sys.stdout, full=full)
-        return
-    text = io.StringIO()
-    report.write(analyses, text, full=full)
-    _output.write(output, text.getvalue())
 
 
 def _timings(steps: list[tuple[str, float]]) -> Table:

@@ -276,4 +276,4 @@ def test_every_report_says_how_its_files_end() -> None:
 
     found = suffixes(list(REPORTS.values()))
     assert len(found) == len(set(found))
-    assert all(re.fullmatch(r"\.[a-z]+", suffix) for suffix in found)
+    assert all(re.fullmatch(r"(\.[a-z]+)+", suffix) for suffix in found)

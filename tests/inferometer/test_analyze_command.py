@@ -1,5 +1,6 @@
 """``inferometer analyze``: where its output goes, and what its exit code says. The pipeline is a fake."""
 
+import gzip
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from analyzer.schema import Analysis
 from collector.errors import UserError
 from inferometer.cli import main
 from tests import builders
+from tests.analyzer.traces import document, kernel
 
 
 class Pipeline:
@@ -29,24 +31,27 @@ class Pipeline:
             raise UserError(f"there is no {path}")
         return sorted(path.iterdir()) if path.is_dir() else [path]
 
-    def analyze(
-        self, path: Path, *, timings: pipeline.Timings, progress: Callable[[int, int], None], **asked: Any
-    ) -> Analysis:
-        self.asked.append(asked)
+    def load(self, path: Path, progress: Callable[[int, int], None], *, cache: bool) -> Path:
+        self.asked.append({"cache": cache})
         progress(1, 1)
-        timings.steps.append(("read", 0.25))
-        if path.name == "fault":
-            raise ZeroDivisionError
-        if path.name not in self.answers:
+        if path.name not in {"fault", *self.answers}:
             raise UserError(f"{path} is damaged: copy or record it again")
-        return self.answers[path.name]
+        return path
+
+    def conclude(self, loaded: Path, *, timings: pipeline.Timings, **asked: Any) -> Analysis:
+        self.asked[-1] |= asked
+        timings.steps.append(("read", 0.25))
+        if loaded.name == "fault":
+            raise ZeroDivisionError
+        return self.answers[loaded.name]
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     made = Pipeline()
     monkeypatch.setattr(many, "find_sources", made.find_sources)
-    monkeypatch.setattr(pipeline, "analyze", made.analyze)
+    monkeypatch.setattr(pipeline, "load", made.load)
+    monkeypatch.setattr(pipeline, "conclude", made.conclude)
     return made
 
 
@@ -231,3 +236,29 @@ class TestOutput:
     def test_a_page_goes_into_a_pipe(self, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["analyze", str(trace), "-f", "html"]) == 0
         assert capsys.readouterr().out.startswith("<!doctype html>")
+
+    @pytest.mark.parametrize("form", ["json", "text"])
+    def test_a_name_that_ends_in_gz_is_packed_the_same_each_time(self, trace: Path, tmp_path: Path, form: str) -> None:
+        first, second = tmp_path / "one.gz", tmp_path / "two.gz"
+
+        assert [0, 0] == [main(["analyze", str(trace), "-f", form, "-o", str(path)]) for path in (first, second)]
+        assert first.read_bytes() == second.read_bytes()
+        assert b"host" in gzip.decompress(first.read_bytes())
+
+    def test_perfetto_shows_one_source_at_a_time(
+        self, fake: Pipeline, trace: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        source(fake, trace.with_name("b.json"), builders.trace_analysis())
+
+        assert main(["analyze", str(trace.parent), "-f", "perfetto"]) == 2
+        assert "one source at a time" in capsys.readouterr().err
+
+
+def test_perfetto_is_given_what_was_loaded(tmp_path: Path) -> None:
+    path, target = tmp_path / "a.json", tmp_path / "found.json.gz"
+    path.write_text(json.dumps(document(kernel(0, 10))))
+
+    main(["analyze", str(path), "-f", "perfetto", "-o", str(target)])
+
+    events = json.loads(gzip.decompress(target.read_bytes()))["traceEvents"]
+    assert ["nvjet_gemm"] == [event["name"] for event in events if event.get("cat") == "kernel"]
