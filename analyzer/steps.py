@@ -86,7 +86,7 @@ def steps_by_device(trace: Trace) -> dict[int, StepColumns]:
     for device in np.unique(marks.row).tolist():
         mine = _distinct(marks.take(marks.row == device))
         work = trace.device.end_ns[trace.device.row == device]
-        last = max(int(mine.start_ns[-1]), int(work.max())) if len(work) else int(mine.end_ns.max())
+        last = max(int(mine.end_ns.max()), int(work.max()) if len(work) else 0)
         said = [names[int(name)] for name in mine.name]
         found[device] = StepColumns(
             device=device,

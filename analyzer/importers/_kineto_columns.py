@@ -13,6 +13,7 @@ from analyzer.columns import NO_OPERATIONS, Bool, Int64, MatrixProduct, Operatio
 from analyzer.importers._kineto_events import (
     MAX_DURATION_NS,
     MAX_TIME_US,
+    PROCESS_STRIDE,
     USED,
     Block,
     Event,
@@ -45,6 +46,9 @@ class Columns:
         self.windows_ns: list[tuple[int, int]] = []
         self.overhead_ns = 0
         self.losses: Losses = Counter()
+        #: Where a document was merged: what the process that drove a device called it.
+        self.device_ids: dict[int, int] = {}
+        self._merged = False
         self._rows: dict[str, list[Rows]] = {group: [] for group in _GROUPS}
         self._open: dict[object, list[Event]] = {}
         self._held = self._characters = self._waiting = 0
@@ -74,6 +78,7 @@ class Columns:
             self._operations.append(block.operations)
         self.windows_ns += block.windows_ns
         self.overhead_ns += block.overhead_ns
+        self._merged |= block.merged
         self.losses.update(block.losses)
         if block.halves:
             self.add(columns(self._paired(block.halves)))
@@ -118,7 +123,16 @@ class Columns:
                 if not group.endswith("marks"):
                     self.losses["clock_error", group == "device"] += int(wrong.sum())
                 groups[group] = spans.take(~wrong)
+        if self._merged:
+            self._number_devices(groups)
         return groups
+
+    def _number_devices(self, groups: dict[str, Spans]) -> None:
+        """Number the devices of a merged document in order; each process knew its own by another number."""
+        rows = np.unique(np.concatenate([groups["device"].row, groups["device_marks"].row]))
+        self.device_ids = dict(enumerate((rows % PROCESS_STRIDE).tolist()))
+        for group in ("device", "device_marks"):
+            groups[group] = replace(groups[group], row=np.searchsorted(rows, groups[group].row))
 
 
 def _joined(begun: Event, ended: Event) -> Event:

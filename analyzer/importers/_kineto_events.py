@@ -8,7 +8,8 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import TypeAlias, TypeGuard, cast
+from zlib import crc32
 
 import msgspec
 import numpy as np
@@ -30,6 +31,7 @@ DEVICE = {
     "Memcpy": 1,
     "Memset": 2,
     "gpu_user_annotation": 5,
+    "cuda_sync": 5,
 }
 HOST = {
     "cuda_runtime": 3, "cuda_driver": 3, "Runtime": 3, "xpu_runtime": 3, "mtia_runtime": 3,
@@ -38,6 +40,8 @@ HOST = {
 _PROFILER = {"Trace", "overhead"}
 USED = DEVICE.keys() | HOST.keys() | _PROFILER
 _MARK = CATEGORIES.index("mark")
+#: Ids that one process gives lie below this; those of the processes of a merged document are moved apart above it.
+PROCESS_STRIDE = 1 << 32
 #: What an id is where the event has none, so that columns stay whole numbers.
 _NO_ID = -1
 
@@ -101,6 +105,8 @@ class Block:
     operations: Operations
     #: The begins and ends of events that are written as two, to be paired across pieces.
     halves: tuple[Event, ...]
+    #: Several processes' documents were merged into this one.
+    merged: bool
     #: The profiler's own spans (start, duration), and the time it took for itself.
     windows_ns: tuple[tuple[int, int], ...]
     overhead_ns: int
@@ -122,10 +128,11 @@ def columns(events: Sequence[Event]) -> Block:
     """The events that are used, in columns; what cannot be used is counted."""
     used = [event for event in events if event.cat in USED and event.ph == "X"]
     halves = any(phase in ("B", "E") for phase in {event.ph for event in events})
+    merged = any(_is_labelled(pid) for pid in {event.pid for event in used})
     names: dict[str, int] = {}
     losses: Losses = Counter()
-    device, device_marks = _rows(used, DEVICE, names, losses, on_device=True)
-    host, host_marks = _rows(used, HOST, names, losses, on_device=False)
+    device, device_marks = _rows(used, DEVICE, names, losses, on_device=True, merged=merged)
+    host, host_marks = _rows(used, HOST, names, losses, on_device=False, merged=merged)
     own = [event for event in used if event.cat in _PROFILER]
     start_ns, duration_ns, timed = _times(own, Counter(), on_device=False)
     is_window = np.array([event.cat == "Trace" for event in own], bool)
@@ -141,6 +148,7 @@ def columns(events: Sequence[Event]) -> Block:
         halves=tuple(event for event in events if event.ph in ("B", "E")) if halves else (),
         windows_ns=tuple(zip(start_ns[window].tolist(), duration_ns[window].tolist(), strict=True)),
         overhead_ns=int(duration_ns[overhead].sum()),
+        merged=merged,
         losses=losses,
     )
 
@@ -152,6 +160,7 @@ def _rows(
     losses: Losses,
     *,
     on_device: bool,
+    merged: bool,
 ) -> tuple[Rows, Rows]:
     """The spans of some categories, and the marks among them."""
     events = [event for event in used if event.cat in categories]
@@ -170,13 +179,20 @@ def _rows(
     external_id = _ids([arg.external_id for arg in args], _NO_ID)
     if (external_id == _NO_ID).any():
         external_id = _first(external_id, _ids([arg.external_id_legacy for arg in args], 0))
+    correlation = _ids([arg.correlation for arg in args], 0)
+    if merged:
+        process = np.array([_process(event.pid) for event in events], np.int64)
+        row, correlation, external_id = (
+            np.where((ids == 0) & linking | (process == 0), ids, ids % PROCESS_STRIDE + process)
+            for ids, linking in ((row, False), (correlation, True), (external_id, True))
+        )
     whole = Rows(
         name=np.array([names.setdefault(str(event.name), len(names)) for event in events], np.int32),
         start_ns=start_ns,
         duration_ns=duration_ns,
         row=row,
         stream=stream,
-        correlation=_ids([arg.correlation for arg in args], 0),
+        correlation=correlation,
         external_id=external_id,
         category=np.array([categories[event.cat or ""] for event in events], np.int32),
     )
@@ -248,6 +264,15 @@ def _id(value: Loose) -> int | None:
 _INT64_DIGITS = 19
 
 
+def _is_labelled(pid: Loose) -> TypeGuard[str]:
+    """SGLang's ``ProfileMerger`` writes the rank before the pid, ``[TP00-DP01] 833``, and leaves the other ids."""
+    return isinstance(pid, str) and pid.startswith("[")
+
+
+def _process(pid: Loose) -> int:
+    return (1 + crc32(pid.rpartition("]")[0].encode()) % (1 << 30)) * PROCESS_STRIDE if _is_labelled(pid) else 0
+
+
 def _first(values: Int64, other: Int64) -> Int64:
     """The values, and the other's where there is none."""
     return np.where(values == _NO_ID, other, values)
@@ -259,6 +284,8 @@ def _products(events: Iterable[Event]) -> tuple[MatrixProduct, ...]:
     for event in events:
         if event.name in OPERATORS and event.cat == "cpu_op" and event.args:
             external_id = _id(event.args.external_id) or 0
+            if external_id and (process := _process(event.pid)):
+                external_id = external_id % PROCESS_STRIDE + process
             product = matrix_product(str(event.name), bytes(event.args.dims), bytes(event.args.types), external_id)
             if product:
                 found.append(product)
@@ -273,6 +300,8 @@ def _operations(events: Iterable[Event]) -> Operations:
         if args is None or event.cat != "cpu_op" or not bytes(args.dims) or not is_known(event.name):
             continue
         external_id = _id(args.external_id)
+        if external_id and (process := _process(event.pid)):
+            external_id = external_id % PROCESS_STRIDE + process
         asked = work(str(event.name), bytes(args.dims), bytes(args.types), bytes(args.concrete))
         if external_id and external_id > 0 and asked:
             ids.append(external_id)

@@ -65,7 +65,7 @@ def read(path: Path, pieces: Iterable[bytes]) -> Trace:
     return Trace(
         name=path.name,
         rank=_rank(about, path),
-        devices=_devices(about, groups["device"]),
+        devices=_devices(about, groups["device"], columns.device_ids),
         names=tuple(columns.names),
         device=groups["device"],
         host=groups["host"],
@@ -119,18 +119,19 @@ def _rank(about: Metadata, path: Path) -> int | None:
     return int(named[1]) if about.rank is None and named else about.rank
 
 
-def _devices(about: Metadata, device: Spans) -> dict[int, Device]:
+def _devices(about: Metadata, device: Spans, ids: dict[int, int]) -> dict[int, Device]:
     """The devices that did something; a trace lists others too, and metadata rows for devices that do not exist."""
     known = {properties.id: properties for properties in about.devices}
     active = {int(index) for index in np.unique(device.row)}
+    said = {index: known.get(ids.get(index, index)) for index in sorted(active or set(known))}
     return {
         index: Device(
             index=index,
-            name=known[index].title if index in known else "",
-            sm_count=known[index].num_sms if index in known else None,
-            memory_bytes=known[index].memory_bytes if index in known else None,
+            name=properties.title if properties else "",
+            sm_count=properties.num_sms if properties else None,
+            memory_bytes=properties.memory_bytes if properties else None,
         )
-        for index in sorted(active or set(known))
+        for index, properties in said.items()
     }
 
 

@@ -23,6 +23,7 @@ DEVICE = {
     "gpu_memset": 2,
     "Memset": 2,
     "gpu_user_annotation": 5,
+    "cuda_sync": 5,
 }
 HOST = {"cpu_op": 4, "Operator": 4, "user_annotation": 5} | dict.fromkeys(
     ("cuda_runtime", "cuda_driver", "Runtime", "xpu_runtime", "mtia_runtime", "privateuse1_runtime"),
@@ -89,7 +90,7 @@ def paired(events: list[Any]) -> list[Any]:
 
 
 def group(event: Any) -> str:
-    return ("device" if event["cat"] in DEVICE else "host") + ("_marks" if "user_annotation" in event["cat"] else "")
+    return ("device" if event["cat"] in DEVICE else "host") + ("_marks" if (DEVICE | HOST)[event["cat"]] == 5 else "")
 
 
 def span(event: Any, start_ns: int, end_ns: int) -> Span:

@@ -147,7 +147,7 @@ def test_a_host_that_only_waits_for_the_device_is_not_at_work(tmp_path: Path) ->
 
 
 def test_a_kernel_whose_launch_was_not_recorded_leaves_its_gap_unknown(tmp_path: Path) -> None:
-    trace = load(tmp_path, decode_step(0, 300), kernel(0, 50, correlation=1), kernel(150, 50, correlation=2))
+    trace = load(tmp_path, decode_step(0, 200), kernel(0, 50, correlation=1), kernel(150, 50, correlation=2))
 
     (time,) = times(trace)
 
