@@ -131,8 +131,14 @@ def columns(events: Sequence[Event]) -> Block:
     merged = any(_is_labelled(pid) for pid in {event.pid for event in used})
     names: dict[str, int] = {}
     losses: Losses = Counter()
+<<<<<<< ours
     device, device_marks = _rows(used, DEVICE, names, losses, on_device=True, merged=merged)
     host, host_marks = _rows(used, HOST, names, losses, on_device=False, merged=merged)
+=======
+    device, device_marks = _rows(used, DEVICE, names, losses, on_device=True)
+    host, host_marks = _rows(used, HOST, names, losses, on_device=False)
+    operators = [event for event in used if event.cat == "cpu_op"]
+>>>>>>> theirs
     own = [event for event in used if event.cat in _PROFILER]
     start_ns, duration_ns, timed = _times(own, Counter(), on_device=False)
     is_window = np.array([event.cat == "Trace" for event in own], bool)
@@ -143,8 +149,8 @@ def columns(events: Sequence[Event]) -> Block:
         device_marks=device_marks,
         host=host,
         host_marks=host_marks,
-        products=_products(used),
-        operations=_operations(used),
+        products=_products(operators),
+        operations=_operations(operators),
         halves=tuple(event for event in events if event.ph in ("B", "E")) if halves else (),
         windows_ns=tuple(zip(start_ns[window].tolist(), duration_ns[window].tolist(), strict=True)),
         overhead_ns=int(duration_ns[overhead].sum()),
@@ -187,7 +193,7 @@ def _rows(
             for ids, linking in ((row, False), (correlation, True), (external_id, True))
         )
     whole = Rows(
-        name=np.array([names.setdefault(str(event.name), len(names)) for event in events], np.int32),
+        name=_interned([event.name for event in events], names),
         start_ns=start_ns,
         duration_ns=duration_ns,
         row=row,
@@ -198,6 +204,12 @@ def _rows(
     )
     is_mark = whole.category == _MARK
     return _take(whole, ~is_mark), _take(whole, is_mark)
+
+
+def _interned(values: list[Loose], names: dict[str, int]) -> Int32:
+    """Each name's number among all names, new ones numbered on."""
+    number = {value: names.setdefault(str(value), len(names)) for value in dict.fromkeys(values)}
+    return np.fromiter(map(number.__getitem__, values), np.int32, len(values))
 
 
 _NO_ARGS = Args()
@@ -282,7 +294,7 @@ def _products(events: Iterable[Event]) -> tuple[MatrixProduct, ...]:
     """Shapes of the matrix products, for the operators that recorded them."""
     found = []
     for event in events:
-        if event.name in OPERATORS and event.cat == "cpu_op" and event.args:
+        if event.name in OPERATORS and event.args:
             external_id = _id(event.args.external_id) or 0
             if external_id and (process := _process(event.pid)):
                 external_id = external_id % PROCESS_STRIDE + process
@@ -297,7 +309,7 @@ def _operations(events: Iterable[Event]) -> Operations:
     ids, found = [], []
     for event in events:
         args = event.args
-        if args is None or event.cat != "cpu_op" or not bytes(args.dims) or not is_known(event.name):
+        if args is None or not is_known(event.name) or not bytes(args.dims):
             continue
         external_id = _id(args.external_id)
         if external_id and (process := _process(event.pid)):

@@ -6,7 +6,7 @@ objects can look like such a place, so an event that does not decode is tried to
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -20,6 +20,8 @@ _END = re.compile(rb"\}\s*+(?:,\s*+)?\]")
 _NOTHING = re.compile(rb"\s*+(?:,\s*+)?\]")
 #: An event that a boundary seemed to cut is put together again from up to this many parts.
 _PARTS = 8
+#: With more events dropped than this, and than kept, a document is no damaged trace but something else.
+MAX_DROPPED = 20_000
 
 _EVENT = msgspec.json.Decoder(Event)
 _DAMAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -42,6 +44,8 @@ class Salvaged:
     rest: bytes
     #: What follows the list of events; None while its end has not come.
     tail: bytes | None
+    kept: int = 0
+    dropped: int = 0
 
 
 def salvage(text: bytes, *, last: bool) -> Salvaged:
@@ -56,28 +60,40 @@ def salvage(text: bytes, *, last: bool) -> Salvaged:
     ends = [*(match.start() + 1 for match in boundaries), len(text)]
     events: list[Event] = []
     losses: Losses = Counter()
-    at, tail = 0, None
-    while at < len(starts) and tail is None:
-        for parts in range(1, min(_PARTS, len(starts) - at) + 1):
-            found = _event(text[starts[at] : ends[at + parts - 1]])
-            if found:
-                events.append(found.event)
-                if found.repaired:
-                    losses["repaired", found.event.cat in DEVICE] += 1
-                tail = None if found.tail is None else found.tail + text[ends[at + parts - 1] :]
-                at += parts
-                break
+    at, dropped, tail = 0, 0, None
+    while at < len(starts) and tail is None and dropped <= max(MAX_DROPPED, len(events)):
+        found, end = _first_event(text, starts[at], ends[at : at + _PARTS])
+        if found is not None:
+            events.append(found.event)
+            if found.repaired:
+                losses["repaired", found.event.cat in DEVICE] += 1
+            tail = None if found.tail is None else found.tail + text[ends[at + end] :]
+            at += end + 1
+        elif len(starts) - at <= (1 if last else _PARTS):
+            break
         else:
-            if len(starts) - at <= (1 if last else _PARTS):
-                break
-            count_lost(text[starts[at] : ends[at]], losses)
+            _count_lost(text[starts[at] : ends[at]], losses)
+            dropped += 1
             at += 1
     block = columns(events)
     block.losses.update(losses)
-    return Salvaged(block=block, rest=text[starts[at] :] if at < len(starts) else b"", tail=tail)
+    rest = text[starts[at] :] if at < len(starts) else b""
+    return Salvaged(block=block, rest=rest, tail=tail, kept=len(events), dropped=dropped)
 
 
-def count_lost(text: bytes, losses: Losses) -> None:
+def _first_event(text: bytes, start: int, ends: Sequence[int]) -> "tuple[_Found | None, int]":
+    """The event that begins somewhere, and at which of some boundaries it ends.
+
+    A boundary inside an event leaves braces open; only then is it read together with what follows.
+    """
+    for number, end in enumerate(ends):
+        piece = text[start:end]
+        if (found := _event(piece)) or piece.count(b"{") <= piece.count(b"}"):
+            return found, number
+    return None, 0
+
+
+def _count_lost(text: bytes, losses: Losses) -> None:
     """Count an event that cannot be read, unless its category says that it would not have been used."""
     found = _CATEGORY.search(text)
     category = found[1].decode() if found else None

@@ -21,7 +21,7 @@ from analyzer.importers._kineto_columns import Columns
 from analyzer.importers._kineto_document import MAX_EVENT_BYTES, Document, Metadata, metadata
 from analyzer.importers._kineto_events import Losses, decode
 from analyzer.importers._kineto_helpers import decoded
-from analyzer.importers._kineto_salvage import salvage
+from analyzer.importers._kineto_salvage import MAX_DROPPED, salvage
 from collector.errors import UserError
 
 FORMAT = "a torch profiler trace (.json, .json.gz, .json.zst)"
@@ -85,7 +85,7 @@ def _read(document: Document, columns: Columns) -> bytes:
     Raises:
         UserError: It breaks off or is damaged, and holds no event that could be saved.
     """
-    rest, tail = b"", None
+    rest, tail, balance = b"", None, 0
     for chunk, block in decoded(document.chunks()):
         if tail is not None:
             tail += chunk
@@ -99,6 +99,9 @@ def _read(document: Document, columns: Columns) -> bytes:
         if block is None:
             found = salvage(bytes(text), last=len(text) > MAX_EVENT_BYTES)
             block, rest, tail = found.block, found.rest, found.tail  # noqa: PLW2901 - same
+            balance += found.dropped - found.kept
+            if balance > MAX_DROPPED:
+                raise UserError(f"{document.path} holds more events that are no JSON than whole ones: record it again")
         columns.add(block)
     if tail is not None:
         return tail + document.rest

@@ -495,7 +495,7 @@ STRUCTURE: Sequence[Case] = (
         what="no ProfilerStep: marks of the engine",
         seen="every vLLM trace",
         content=beside(decode_step(9, 60)),
-        expected=f"{WHOLE}, steps of 60 µs",
+        expected=f"{WHOLE}, steps of 51 µs",
     ),
     Case(
         what="a step's work outlives its mark",
@@ -515,7 +515,7 @@ STRUCTURE: Sequence[Case] = (
         content=beside(
             decode_step(9, 60), mark(10, 5, "## Call CompiledFxGraph f3x ##"), mark(9, 60, "scheduler.run_batch")
         ),
-        expected=f"{WHOLE}, steps of 60 µs",
+        expected=f"{WHOLE}, steps of 51 µs",
     ),
     Case(
         what="no device work in the window",

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analyzer.columns import Trace
-from analyzer.importers import _inflate, _kineto_columns, _kineto_document, kineto
+from analyzer.importers import _inflate, _kineto_columns, _kineto_document, _kineto_salvage, kineto
 from analyzer.pipeline import analyze
 from collector.errors import UserError
 from tests.analyzer.damage import CASES, EVENTS, Case, events, outcome
@@ -136,6 +136,20 @@ def test_what_never_ends_is_refused_after_little_of_it(tmp_path: Path, first: by
         kineto.read(tmp_path / "bomb", endless(piece, drawn, first))
 
     assert sum(drawn) < 20 << 20
+
+
+@pytest.mark.parametrize("event", [b'{"ph":},', b'{"ph":{},', b'{"ph":"},'])
+def test_what_is_only_damage_is_refused_after_little_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: bytes
+) -> None:
+    monkeypatch.setattr(_kineto_salvage, "MAX_DROPPED", 1000)
+    monkeypatch.setattr(kineto, "MAX_DROPPED", 1000)
+    drawn: list[int] = []
+
+    with pytest.raises(UserError, match="more events that are no JSON than whole ones"):
+        kineto.read(tmp_path / "bomb", endless(event * 10_000, drawn))
+
+    assert len(drawn) < 50
 
 
 def test_more_spans_than_any_trace_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
