@@ -131,14 +131,9 @@ def columns(events: Sequence[Event]) -> Block:
     merged = any(_is_labelled(pid) for pid in {event.pid for event in used})
     names: dict[str, int] = {}
     losses: Losses = Counter()
-<<<<<<< ours
     device, device_marks = _rows(used, DEVICE, names, losses, on_device=True, merged=merged)
     host, host_marks = _rows(used, HOST, names, losses, on_device=False, merged=merged)
-=======
-    device, device_marks = _rows(used, DEVICE, names, losses, on_device=True)
-    host, host_marks = _rows(used, HOST, names, losses, on_device=False)
     operators = [event for event in used if event.cat == "cpu_op"]
->>>>>>> theirs
     own = [event for event in used if event.cat in _PROFILER]
     start_ns, duration_ns, timed = _times(own, Counter(), on_device=False)
     is_window = np.array([event.cat == "Trace" for event in own], bool)
