@@ -25,9 +25,8 @@ from collector.errors import UserError
 #: Kind (``kernel`` or ``idle``), name of the kernel or id of the cause, family.
 Key: TypeAlias = tuple[str, str, str]
 
-_CAUSES = ("idle_starved", "idle_device", "idle_unknown")
 #: The part of a window in which a device has not begun to work, or does not any more.
-OUTSIDE = "idle_outside"
+OUTSIDE = "outside"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +100,8 @@ def _profile(
         for key, ns, count in _by_name(trace.names, work, family, own_ns, begins):
             held[key] += ns
             counts[key] += count
-        for cause in _CAUSES:
-            held["idle", cause, ""] += int(covered_within(getattr(time, cause), *windows).sum())
+        for cause, idle in time.idle.items():
+            held["idle", cause, ""] += int(covered_within(idle, *windows).sum())
     held["idle", OUTSIDE, ""] = total(windows) * devices - sum(held.values())
     lengths = Counter[str]()
     for phase, ns in zip(phases or ["whole"], (windows[1] - windows[0]).tolist(), strict=True):

@@ -16,8 +16,8 @@ import numpy as np
 
 from analyzer.bottlenecks import bottleneck
 from analyzer.columns import CATEGORIES, Int64, RunData, Spans, Trace
-from analyzer.evidence import PARTS
 from analyzer.evidence.trace import DeviceTime, device_times
+from analyzer.idle import CAUSES
 from analyzer.kernels import NEITHER, families
 from analyzer.schema import Analysis
 from analyzer.steps import find_steps
@@ -32,7 +32,6 @@ WITH_DATA = True
 #: Events are text as soon as they are made, so that memory holds the columns and no objects.
 _Events: TypeAlias = Iterator[str]
 
-_CAUSES = ("idle_starved", "idle_device", "idle_unknown")
 #: Kineto's names of ``CATEGORIES``.
 _HOST = {"runtime": "cuda_runtime", "operator": "cpu_op", "mark": "user_annotation"}
 _DEVICE = {"kernel": "kernel", "memcpy": "gpu_memcpy", "memset": "gpu_memset", "mark": "gpu_user_annotation"}
@@ -131,7 +130,8 @@ class _Source:
             # Seconds since 1970 are known to some 200 ns.
             end_ns = min(begin_ns + round(step.duration_s * 1e9), next_ns or _NEVER_NS)
             told = {"tokens": step.tokens, "busy_ratio": step.busy_ratio}
-            yield self._slice(_FINDINGS, 1, f"{step.phase}, batch {step.batch}", begin_ns, end_ns, told)
+            name = step.phase if step.batch is None else f"{step.phase}, batch {step.batch}"
+            yield self._slice(_FINDINGS, 1, plain(name), begin_ns, end_ns, told)
             yield from self._counter("step batch", begin_ns, step.batch)
             if next_ns is None:
                 yield from self._counter("step batch", end_ns, 0)
@@ -158,10 +158,10 @@ class _Source:
         for time in device_times(trace, families(trace), roof, steps):
             track = 10 + time.device
             yield self._thread(_FINDINGS, track, f"GPU {time.device}: why it is idle")
-            for cause in _CAUSES:
-                begin, end = getattr(time, cause)
+            for cause, (begin, end) in time.idle.items():
+                short, sentence = CAUSES[cause]
                 for begin_ns, end_ns in zip(begin.tolist(), end.tolist(), strict=True):
-                    yield self._slice(_FINDINGS, track, PARTS[cause], begin_ns, end_ns, {})
+                    yield self._slice(_FINDINGS, track, short, begin_ns, end_ns, {"because": sentence})
             yield from self._busy(time)
             yield from self._waiting(trace, time.device)
 
@@ -266,7 +266,11 @@ class _Source:
 
 def _finite(told: Mapping[str, Any]) -> dict[str, Any]:
     """What is known: JSON has no word for a number that is none."""
-    return {key: value for key, value in told.items() if value is not None and np.isfinite(value)}
+    return {
+        key: value
+        for key, value in told.items()
+        if isinstance(value, str) or (value is not None and np.isfinite(value))
+    }
 
 
 def _us(ns: int) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 
-from analyzer.evidence import PARTS
 from analyzer.formatting import MISSING, count, duration, number, percent
+from analyzer.idle import CAUSES
 from analyzer.schema import Compared, Comparison, Difference
 from analyzer.tables.grid import Grid, columns
 from analyzer.wording import kernel_name, plain
@@ -89,7 +89,7 @@ def _bars(levels: Sequence[int]) -> Iterable[str]:
 
 def _what(part: Difference) -> str:
     if part.kind == "idle":
-        return PARTS.get(part.before[0], f"idle {_OUTSIDE}")
+        return f"idle: {CAUSES[part.before[0]][0] if part.before[0] in CAUSES else _OUTSIDE}"
     if part.before == part.after:
         return kernel_name(part.before[0], 80)
     if part.before and part.after:
