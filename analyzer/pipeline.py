@@ -128,6 +128,10 @@ def _conclude_trace(trace: Trace, model: Model | None, timings: Timings) -> Anal
         engine=None,
     )
     quality = trace_quality(trace, steps)
+    held = len(trace.totals) + (len(trace.stacks.thread) if trace.stacks else 0)
+    if held:
+        # Sums and samples are no events: what is there of them is held against what was lost of them.
+        quality = replace(quality, coverage=held / (held + sum(loss.count for loss in trace.losses)))
     quality = replace(quality, notes=(*quality.notes, *trace.notes))
     if not len(trace.device):
         return Analysis(

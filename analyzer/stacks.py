@@ -24,7 +24,8 @@ _ROLES = (
     ("scheduling", r"sched|block_manager|block_pool|kv_cache_manager|radix_cache"),
     ("sampling", r"sampl|logits_process|guided|xgrammar|outlines"),
     ("model execution", r"model_runner|model_executor|execute_model|forward|cuda_graph|torch/_ops|nn/modules"),
-    ("HTTP serving", r"uvicorn|starlette|fastapi|aiohttp|h11|httptools|pydantic|orjson|json/"),
+    ("HTTP serving", r"uvicorn|starlette|fastapi|aiohttp|h11|httptools|pydantic"),
+    ("serializing", r"json|pickle|msgpack|msgspec|\bzmq\b"),
     ("event loop", r"asyncio|uvloop|selectors|_run_once|run_forever"),
 )
 _COMPILED = tuple((role, re.compile(pattern, re.IGNORECASE)) for role, pattern in _ROLES)

@@ -114,7 +114,7 @@ def _totals(nodes: Sequence[_Event]) -> tuple[Total, ...]:
     for event in nodes:
         args = event.args or _Args()
         provider = args.provider.removesuffix("ExecutionProvider")
-        name = f"{args.op_name or event.name.removesuffix('_kernel_time')} ({provider or 'provider not named'})"
+        name = f"{args.op_name or event.name.removesuffix('_kernel_time')} on {provider or 'a provider without a name'}"
         found.setdefault(name[:200], []).append(round(event.dur * 1000))
     return tuple(Total(name=name, count=len(times), total_ns=sum(times)) for name, times in found.items())
 

@@ -26,6 +26,7 @@ _PART_COLUMNS = ("µs", "", "count", "what")
 #: The longest kernels say most.
 _KERNELS = 5
 _KERNEL_COLUMNS = ("share", "total", "count", "bound", "kernel")
+_STACK_COLUMNS = ("thread", "mostly", "itself", "function")
 _LATENCY_COLUMNS = ("measure", "n", "p50", "p95", "p99")
 _MORE = "Name one of them for its evidence, or add --full to see everything."
 #: A screen of 24 lines less the prompt.
@@ -141,6 +142,9 @@ def _details(analysis: Analysis, width: int, room: _Room) -> list[RenderableType
         return _some(phases, width, room.rows, "phases")
     if kernels.rows:
         return [Text(), *_some(kernels, width, min(room.rows, _KERNELS), "kernels", _KERNEL_COLUMNS)]
+    stacks = tables.stacks(analysis)
+    if stacks.rows:
+        return [Text(), *_some(stacks, width, room.rows, "functions", _STACK_COLUMNS)]
     if analysis.latency is not None and analysis.latency.overall.stats:
         return [Text(), table(run_tables.latency([analysis.latency.overall]), width, only=_LATENCY_COLUMNS)]
     return []

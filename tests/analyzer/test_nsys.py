@@ -85,7 +85,8 @@ def test_kernels_copies_and_calls_are_read_and_dated(tmp_path: Path) -> None:
     assert EPOCH_NS == trace.window_ns[0]
     assert trace.device.correlation.tolist()[:2] == trace.host.correlation.tolist()
     assert ("NVIDIA H200", 132) == (trace.devices[0].name, trace.devices[0].sm_count)
-    assert trace.losses == trace.notes == ()
+    assert not trace.losses
+    assert not trace.notes
 
 
 def test_one_correlation_of_two_processes_joins_nothing_across_them(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_real_profile_of_onnx_runtime_lists_its_operators_and_abstains() -> No
     events = [event for event in json.loads(ONNX_RUNTIME.read_text()) if event["cat"] == "Node"]
     longest = max({event["args"]["op_name"] for event in events}, key=lambda name: sum(
         event["dur"] for event in events if event["args"]["op_name"] == name))  # fmt: skip
-    assert f"{longest} (CPU)" == analysis.kernels[0].name
+    assert f"{longest} on CPU" == analysis.kernels[0].name
     assert sum(event["dur"] for event in events) / 1e6 == pytest.approx(sum(row.total_s for row in analysis.kernels))
     assert 1 == pytest.approx(sum(row.share for row in analysis.kernels))
     assert "convolution" in {row.family for row in analysis.kernels}
@@ -188,7 +188,7 @@ def test_a_function_counts_once_a_sample_however_deep_it_calls_itself(tmp_path: 
 
     assert analysis.stacks is not None
     assert [("encode_batch (t/tok.py)", 0.02, 0.02), ("main (app/main.py)", 0.01, 0.03)] == [
-        (frame.name, pytest.approx(frame.self_s), pytest.approx(frame.total_s)) for frame in analysis.stacks
+        (frame.name, round(frame.self_s, 9), round(frame.total_s, 9)) for frame in analysis.stacks
     ]
     assert {"tokenizing"} == {frame.role for frame in analysis.stacks}
 
