@@ -12,8 +12,11 @@ from analyzer.columns import CATEGORIES, Int64, Loss, Spans
 from analyzer.importers import Progress, _inflate
 from collector.errors import UserError
 
-#: Refuse more text than this: it is read whole. ONNX Runtime stops at a million events, a third of it.
+#: Refuse more text, more lists and objects, or more values than this: a document is read whole, and one of nothing but
+#: brackets takes fifty times its size. ONNX Runtime stops at a million events, ten objects and sixty values each.
 MAX_BYTES = 1 << 30
+MAX_BRACKETS = 1 << 24
+MAX_COMMAS = 1 << 26
 #: No recording lasts a day, and no name is longer.
 MAX_NS = 24 * 3600 * 10**9
 MAX_NAME = 2000
@@ -44,7 +47,10 @@ def read(path: Path, progress: Progress | None) -> Text:
             held.append(piece)
     except _inflate.CutShort as error:
         damage = str(error)
-    return Text(b"".join(held).removeprefix(b"\xef\xbb\xbf"), damage)
+    content = b"".join(held).removeprefix(b"\xef\xbb\xbf")
+    if content.count(b"{") + content.count(b"[") > MAX_BRACKETS or content.count(b",") > MAX_COMMAS:
+        raise UserError(f"{path} holds more entries than any file of its kind: record a shorter window")
+    return Text(content, damage)
 
 
 def entries(path: Path, text: Text, kind: type[T]) -> tuple[list[T], tuple[Loss, ...]]:

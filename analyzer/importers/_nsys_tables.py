@@ -15,6 +15,8 @@ MAX_ROWS = 1 << 26
 MAX_NAME_CHARACTERS = 1 << 27
 _ROWS_AT_ONCE = 1 << 16
 _MAX_TABLES = 10_000
+#: Two questions about one table must see its rows in one order, whatever indexes a tool has added to it.
+_IN_ORDER = "ORDER BY rowid"
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -53,13 +55,13 @@ class Tables:
             return [np.empty(0, np.int64) for _ in columns]
         chosen = [f'CAST(IFNULL("{name}", 0) AS INTEGER)' if name in there else "0" for name in columns]
         # The table's name is one of ours, and so are the columns'.
-        cursor = self._database.execute(f'SELECT {", ".join(chosen)} FROM "{table}" LIMIT {MAX_ROWS + 1}')  # noqa: S608
+        cursor = self._database.execute(f'SELECT {", ".join(chosen)} FROM "{table}" {_IN_ORDER}')  # noqa: S608
         parts, count = [np.empty((0, len(columns)), np.int64)], 0
         while rows := cursor.fetchmany(_ROWS_AT_ONCE):
             parts.append(np.array(rows, np.int64))
             count += len(rows)
-        if count > MAX_ROWS:
-            raise UserError(f"{self._path} holds more than {MAX_ROWS:,} rows of {table}: record a shorter window")
+            if count > MAX_ROWS:
+                raise UserError(f"{self._path} holds more than {MAX_ROWS:,} rows of {table}: record a shorter window")
         return list(np.concatenate(parts).T)
 
     def texts(self, table: str, column: str) -> list[str]:
@@ -70,7 +72,7 @@ class Tables:
         """
         if not self.has(table, column):
             return []
-        query = f'SELECT IFNULL(substr(CAST("{column}" AS TEXT), 1, ?), \'\') FROM "{table}" LIMIT {MAX_ROWS}'  # noqa: S608
+        query = f'SELECT IFNULL(substr(CAST("{column}" AS TEXT), 1, ?), \'\') FROM "{table}" {_IN_ORDER}'  # noqa: S608
         found, characters = [], 0
         for (text,) in self._database.execute(query, (MAX_NAME,)):
             found.append(text)

@@ -140,8 +140,8 @@ def roofline(analysis: Analysis) -> list[str]:
     if found is None:
         return []
     said = [
-        f"{plain(row.phase, 20)} steps move at least {scaled(row.moved_bytes_p50, 'B')}: "
-        f"{percent(row.memory_roof_ratio_p50)} of the memory roof · {percent(row.compute_roof_ratio_p50)} of compute"
+        f"{plain(row.phase, 20)} steps: {scaled(row.moved_bytes_p50, 'B')} or more, "
+        f"{percent(row.memory_roof_ratio_p50)} of the memory roof, {percent(row.compute_roof_ratio_p50)} of compute"
         for row in found.steps
         if found.model is not None and row.warning is None
     ]

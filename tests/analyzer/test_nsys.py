@@ -196,6 +196,16 @@ def test_times_that_cannot_be_are_counted(tmp_path: Path) -> None:
     assert {100, 0} == {int(ns) for ns in trace.device.end_ns - trace.device.start_ns}
 
 
+def test_an_index_that_a_tool_added_changes_no_name(tmp_path: Path) -> None:
+    path = report(tmp_path / "report.sqlite", CUPTI_ACTIVITY_KIND_KERNEL=[kernel(0, 5)],
+                  StringIds=[{"id": 2, "value": "second"}, {"id": 1, "value": "first"}])  # fmt: skip
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE INDEX by_id ON StringIds (id)")
+        database.commit()
+
+    assert ["first"] == [name for name, *_ in rows(nsys.load(path))]
+
+
 def test_a_database_of_something_else_is_not_claimed(tmp_path: Path) -> None:
     other = tmp_path / "other.sqlite"
     with closing(sqlite3.connect(other)) as database:

@@ -225,8 +225,9 @@ def test_what_cannot_be_used_ends_in_one_sentence(tmp_path: Path, content: str) 
     assert "\n" not in str(raised.value)
 
 
-def test_more_text_than_fits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_documents, "MAX_BYTES", 100)
+@pytest.mark.parametrize("bound", ["MAX_BYTES", "MAX_BRACKETS", "MAX_COMMAS"])
+def test_more_than_fits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    monkeypatch.setattr(_documents, bound, 3)
 
     with pytest.raises(UserError, match="more than"):
         analyze(write(tmp_path, LAYERS))
