@@ -56,8 +56,7 @@ def _shared(chunks: Iterator[Text], helpers: int) -> Iterator[tuple[Text, Block 
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(helpers))
         idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-        for _ in range(helpers):
-            helper = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - ourselves
+        for helper in _started(helpers):
             stack.callback(_stop, helper)
             idle.put(helper)
         for chunk in chunks:
@@ -74,7 +73,18 @@ def _shared(chunks: Iterator[Text], helpers: int) -> Iterator[tuple[Text, Block 
             yield done, future.result()
 
 
-_COMMAND = (sys.executable, "-c", f"from {__name__} import serve; serve()")
+#: ``-P``: nothing is imported from the folder that the caller happens to be in.
+_COMMAND = (sys.executable, "-P", "-c", f"from {__name__} import serve; serve()")
+
+
+def _started(helpers: int) -> "Iterator[subprocess.Popen[bytes]]":
+    """As many helpers as the system lets start; without one, everything is decoded here."""
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    for _ in range(helpers):
+        try:
+            yield subprocess.Popen(_COMMAND, stdin=pipe, stdout=pipe, stderr=nowhere)  # noqa: S603 - ourselves
+        except OSError:
+            return
 
 
 def _ask(idle: "SimpleQueue[subprocess.Popen[bytes]]", helper: "subprocess.Popen[bytes]", chunk: Text) -> Block | None:
@@ -101,9 +111,11 @@ def _send(pipe: BinaryIO, message: Text) -> None:
 
 def _receive(pipe: BinaryIO) -> bytes:
     header = pipe.read(_LENGTH.size)
-    if len(header) < _LENGTH.size:
+    length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else -1
+    message = pipe.read(length)
+    if len(message) != length:
         raise EOFError
-    return pipe.read(_LENGTH.unpack(header)[0])
+    return message
 
 
 def serve() -> None:

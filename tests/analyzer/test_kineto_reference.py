@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,18 @@ def test_helpers_decode_what_one_process_decodes_in_the_same_order() -> None:
     assert [text for text, _ in alone] == [text for text, _ in shared[:-1]]
     assert [counts(block) for _, block in alone] == [counts(block) for _, block in shared[:-1]]
     assert shared[-1] == (b"no event", None)
+
+
+@pytest.mark.parametrize("command", [("no such program",), (sys.executable, "-c", "raise SystemExit")])
+def test_helpers_that_do_not_start_or_die_cost_nothing(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(_kineto_helpers, "_COMMAND", command)
+    event = b'{"ph": "X", "cat": "kernel", "ts": 1, "dur": 1}'
+
+    found = list(_kineto_helpers.decoded([event] * 9, 2))
+
+    assert [1] * 9 == [len(block.device.name) for _, block in found if block]
 
 
 def counts(block: Block | None) -> object:
