@@ -107,8 +107,8 @@ class TestJson:
         tree = json.loads(written("json", builders.trace_analysis()))
 
         assert [
-            "schema_version", "source", "quality", "verdict", "budget", "steps", "kernels", "roofline", "stacks", "latency",
-            "cost",
+            "schema_version", "source", "quality", "verdict", "budget", "steps", "kernels", "roofline", "stacks",
+            "latency", "cost",
         ] == list(tree)  # fmt: skip
         assert ["bottleneck", "confidence", "abstained", "shares"] == list(tree["verdict"])[:4]
         assert ["bottleneck", "share", "recoverable_s"] == list(tree["verdict"]["shares"][0])[:3]
