@@ -29,20 +29,23 @@ def figure(view: View) -> go.Figure:
     found = view.analysis.roofline
     if found is None:
         return theme.nothing("no kernel in this trace")
-    points = [row for row in found.families if row.flops_per_s and row.intensity_flops_per_byte]
+    known = [row for row in found.families if row.flops_per_s and row.intensity_flops_per_byte]
+    points = sorted(known, key=lambda row: row.intensity_flops_per_byte or 0.0)
     if not points:
         return theme.nothing("no kernel of this trace carries shapes from which its work could be told")
     across = [row.intensity_flops_per_byte or 0.0 for row in points]
     up = [row.flops_per_s or 0.0 for row in points]
-    drawn = theme.blank(_HEIGHT, hovermode="closest")
+    drawn = theme.blank(_HEIGHT, hovermode="closest", margin={"l": 82, "r": 20, "t": 30, "b": 46})
     edges = 10 ** math.floor(math.log10(min(across)) - 0.5), 10 ** math.ceil(math.log10(max(across)) + 0.5)
     heights = _add_roofs(drawn, found, edges)
     drawn.add_scatter(
         x=across,
         y=up,
         mode="markers+text",
+        cliponaxis=False,
         text=[theme.safe(row.family, 20) for row in points],
-        textposition="middle right",
+        # Neighbours write on opposite sides.
+        textposition=["top left" if place % 2 == 0 else "bottom right" for place in range(len(points))],
         marker={
             "size": [max(_SMALLEST, _LARGEST * math.sqrt(row.time_share)) for row in points],
             "color": theme.LINE,
