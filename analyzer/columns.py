@@ -152,6 +152,8 @@ class Trace:
     name: str
     #: Which of the processes that work together recorded it; None where neither the file nor its name says.
     rank: int | None = None
+    #: How many there are, where the file says.
+    world_size: int | None = None
     devices: Mapping[int, Device]
     names: tuple[str, ...]
     #: Kernels, copies and fills on devices.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from analyzer import pipeline
+from analyzer import pipeline, ranks
 from analyzer.columns import RunData, Trace
 from analyzer.importers import Progress, _kineto_helpers
 from analyzer.model import Model
@@ -45,6 +45,8 @@ class Outcome:
     timings: tuple[tuple[str, float], ...] = ()
     #: What was loaded, for a report that asked for it.
     data: Trace | RunData | None = None
+    #: What it brings to a comparison with the other ranks of its job.
+    member: ranks.Member | None = None
 
 
 #: Analyses one source; raises ``UserError`` where it cannot be used.
@@ -68,7 +70,13 @@ def analyse(
     analysis = pipeline.conclude(
         data, price_usd_per_gpu_hour=price_usd_per_gpu_hour, window_s=window_s, model=model, timings=timings
     )
-    return Outcome(source=source, analysis=analysis, timings=tuple(timings.steps), data=data if keep else None)
+    return Outcome(
+        source=source,
+        analysis=analysis,
+        timings=tuple(timings.steps),
+        data=data if keep else None,
+        member=ranks.member(data) if isinstance(data, Trace) else None,
+    )
 
 
 def outcomes(sources: Sequence[Path], analyse: Analyse, jobs: int, progress: Progress) -> list[Outcome]:
@@ -95,12 +103,30 @@ def outcomes(sources: Sequence[Path], analyse: Analyse, jobs: int, progress: Pro
         for source in sources:
             found[source] = _guarded(analyse, source, _part_of(progress, done, whole))
             done += sizes[source]
-    return _told_apart([found[source] for source in sources])
+    return _told_apart(_beside_each_other([found[source] for source in sources]))
 
 
 def _part_of(progress: Progress, before: int, whole: int) -> Progress:
     """The progress of one source as part of all."""
     return lambda done, _: progress(before + done, whole)
+
+
+def _beside_each_other(outcomes: list[Outcome]) -> list[Outcome]:
+    """The same, with what the traces of one folder that are ranks of one job say together."""
+    by_folder: dict[Path, list[int]] = {}
+    for index, outcome in enumerate(outcomes):
+        if outcome.member is not None:
+            by_folder.setdefault(outcome.source.absolute().parent, []).append(index)
+    found, seen = list(outcomes), Counter[str]()
+    for folder, indices in by_folder.items():
+        members = [member for index in indices if (member := outcomes[index].member) is not None]
+        for job in ranks.jobs(members):
+            seen[folder.name] += 1
+            title = f"{folder.name} ({seen[folder.name]})" if seen[folder.name] > 1 else folder.name
+            for place, time in zip(job, ranks.compare([members[place] for place in job], title), strict=True):
+                outcome = found[indices[place]]
+                found[indices[place]] = replace(outcome, analysis=replace(outcome.analysis, rank=time))
+    return found
 
 
 def _told_apart(outcomes: list[Outcome]) -> list[Outcome]:

@@ -404,6 +404,49 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CollectiveTime:
+    """One kind of collective, as one rank of a job had it."""
+
+    name: str
+    count: int
+    #: The transfer alone, which is the same for all ranks; how far the two are apart is its jitter.
+    transfer_p50_s: float
+    transfer_p99_s: float
+    #: What this rank waited in it for the last one.
+    wait_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankTime:
+    """One rank beside the others of its job, over the collectives that were recorded on all of them."""
+
+    #: Name of the folder that holds the traces, with a number where it holds several jobs.
+    job: str
+    rank: int
+    world_size: int | None
+    #: Whose traces were compared, this one's among them.
+    ranks: tuple[int, ...]
+    #: Why nothing can be told; then the figures are None.
+    reason: str | None = None
+    #: By how much this rank's clock is ahead of the first one's, as the ends of collectives show, and the distance
+    #: within which 95 % of the ends agree then.
+    clock_ahead_s: float | None = None
+    clock_uncertainty_s: float | None = None
+    matched: int = 0
+    unmatched: int = 0
+    #: The time in matched collectives: what moving the data took (the least over the ranks), and waiting for the last.
+    transfer_s: float | None = None
+    wait_s: float | None = None
+    #: How often this rank came last, and by how much in all it came after the one before it.
+    last_count: int | None = None
+    late_s: float | None = None
+    #: How long after the first one this rank came.
+    delay_p50_s: float | None = None
+    delay_p99_s: float | None = None
+    collectives: tuple[CollectiveTime, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Analysis:
     """Everything concluded from one source; the JSON contract."""
 
@@ -418,6 +461,8 @@ class Analysis:
     stacks: tuple[StackFrame, ...] | None = None
     latency: Latency | None = None
     cost: Cost | None = None
+    #: Of a trace that was analysed together with those of other ranks of its job.
+    rank: RankTime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,6 +127,7 @@ class Metadata:
     base_ns: int
     devices: tuple[_DeviceProperties, ...]
     rank: int | None
+    world_size: int | None
 
 
 def metadata(head: bytes, tail: bytes) -> Metadata:
@@ -135,11 +136,12 @@ def metadata(head: bytes, tail: bytes) -> Metadata:
     base_ns = _value(text, "baseTimeNanoseconds")
     found = _value(text, "deviceProperties")
     distributed = _value(text, "distributedInfo")
-    rank = distributed.get("rank") if isinstance(distributed, dict) else None
+    rank, world_size = map((distributed if isinstance(distributed, dict) else {}).get, ("rank", "world_size"))
     return Metadata(
         base_ns=base_ns if isinstance(base_ns, int) and 0 <= base_ns < _MAX_BASE_NS else 0,
         devices=tuple(filter(None, map(_device, found if isinstance(found, list) else ()))),
         rank=rank if isinstance(rank, int) and rank >= 0 else None,
+        world_size=world_size if isinstance(world_size, int) and world_size > 0 else None,
     )
 
 

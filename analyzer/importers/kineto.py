@@ -65,6 +65,7 @@ def read(path: Path, pieces: Iterable[bytes]) -> Trace:
     return Trace(
         name=path.name,
         rank=_rank(about, path),
+        world_size=about.world_size,
         devices=_devices(about, groups["device"], columns.device_ids),
         names=tuple(columns.names),
         device=groups["device"],

@@ -83,6 +83,8 @@ def _rows(analysis: Analysis, *, full: bool) -> Iterator[_Row]:
             yield "evidence", share.bottleneck, fact.measure, fact.value, fact.unit
     yield from _hardware(analysis)
     yield from _work(analysis, full=full)
+    if analysis.rank is not None:
+        yield from _fields("rank", f"rank {analysis.rank.rank}", analysis.rank)
     if analysis.latency is not None:
         yield from _window(_WHOLE, analysis.latency.overall)
     if analysis.cost is not None:

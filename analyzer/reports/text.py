@@ -10,7 +10,7 @@ from rich.text import Text
 
 from analyzer.reports._terminal import bar, chip, console, legend, table
 from analyzer.schema import Analysis, Comparison
-from analyzer.tables import comparison, lines
+from analyzer.tables import comparison, lines, ranks
 from analyzer.tables import every as tables
 from analyzer.tables import runs as run_tables
 from analyzer.tables.grid import Grid
@@ -62,6 +62,7 @@ def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:
         if full:
             for analysis in analyses:
                 terminal.print(_everything(analysis, terminal.width))
+            terminal.print(Group(*_ranks(analyses, terminal.width)))
         elif len(analyses) == 1:
             terminal.print(_screen(analyses[0], terminal))
         else:
@@ -93,7 +94,15 @@ def _side_by_side(analyses: Sequence[Analysis], width: int) -> Group:
     unusable = tables.unusable(analyses)
     if unusable.rows:
         blocks += [table(unusable, width, wrap=True), Text()]
-    return Group(*blocks, Text(_MORE, style="dim"))
+    return Group(*blocks, *_ranks(analyses, width), Text(_MORE, style="dim"))
+
+
+def _ranks(analyses: Sequence[Analysis], width: int) -> list[RenderableType]:
+    """The ranks of each job beside each other."""
+    blocks: list[RenderableType] = []
+    for grid, sentences in ranks.jobs(analyses):
+        blocks += [Text(grid.title, style="bold"), table(grid, width), *map(Text, sentences), Text()]
+    return blocks
 
 
 def _screen(analysis: Analysis, terminal: Console) -> RenderableType:
