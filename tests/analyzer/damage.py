@@ -494,7 +494,7 @@ STRUCTURE: Sequence[Case] = (
     Case(
         what="no ProfilerStep: marks of the engine",
         seen="every vLLM trace",
-        content=beside(decode_step(9, 60)),
+        content=beside(decode_step(9, 51)),
         expected=f"{WHOLE}, steps of 51 µs",
     ),
     Case(
@@ -513,7 +513,7 @@ STRUCTURE: Sequence[Case] = (
         what="marks inside a step",
         seen="Inductor, SGLang",
         content=beside(
-            decode_step(9, 60), mark(10, 5, "## Call CompiledFxGraph f3x ##"), mark(9, 60, "scheduler.run_batch")
+            decode_step(9, 51), mark(10, 5, "## Call CompiledFxGraph f3x ##"), mark(9, 51, "scheduler.run_batch")
         ),
         expected=f"{WHOLE}, steps of 51 µs",
     ),
