@@ -358,17 +358,31 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PriceChange:
+    """From when on a price holds."""
+
+    from_s: float
+    usd_per_gpu_hour: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Price:
     """One price, with everything needed to judge it."""
 
     gpu: str
+    #: Where it changes: the newest; in what was concluded of a run, the mean over the run.
     usd_per_gpu_hour: float
     provider: str
     sku: str
     region: str
+    #: ``on-demand``, ``reserved-1y``, ``reserved-3y``, ``spot`` or the user's own word.
     market: str
     source: str
     read_on: str
+    #: Whether electricity is paid with it.
+    includes_power: bool = True
+    #: In order of time; empty where one price holds throughout.
+    changes: tuple[PriceChange, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,6 +404,55 @@ class CostWindow:
     joules_per_request: float | None
     #: Why a figure is missing.
     reason: str | None = None
+    #: All of the cost over the requests that met their targets; None without targets, or where none met them.
+    usd_per_1000_slo: float | None = None
+    #: The cost split between the tokens read and written; how is in ``Cost.token_split``.
+    usd_per_million_input_tokens: float | None = None
+    usd_per_million_output_tokens: float | None = None
+    joules_per_1000: float | None = None
+    joules_per_output_token: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvoicePart:
+    """What a part of the invoice paid for."""
+
+    #: ``startup``, ``in_slo``, ``out_of_slo`` (or ``answered``, where no target tells them apart), ``failed``,
+    #: ``unfinished``, ``idle``, ``draining`` or ``unobserved``.
+    part: str
+    usd: float
+    #: Time of the whole server; requests share it, so theirs is by their number.
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invoice:
+    """The bill of a run, by what it paid for; the parts add up to it."""
+
+    usd: float
+    #: Of it, the electricity that the price leaves out.
+    power_usd: float
+    parts: tuple[InvoicePart, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """The same run at another price of the same GPU."""
+
+    price: Price
+    usd: float | None
+    usd_per_1000: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuShare:
+    """How much of each GPU is charged to the server."""
+
+    #: 0–1.
+    ratio: float
+    #: ``whole``, ``given``, ``mig`` or ``sm_time``.
+    origin: Literal["whole", "given", "mig", "sm_time"]
+    estimated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,6 +464,16 @@ class Cost:
     overall: CostWindow
     phases: tuple[CostWindow, ...]
     windows: tuple[CostWindow, ...]
+    #: None where nothing can be billed; the reason is that of ``overall``.
+    invoice: Invoice | None = None
+    #: Every price known for the GPU, the one that was used among them.
+    offers: tuple[Offer, ...] = ()
+    share: GpuShare = GpuShare(ratio=1.0, origin="whole")
+    #: What one inference is in these figures, and how the cost is split between input and output tokens.
+    inference: str = ""
+    token_split: str = ""
+    #: Sentences a reader must know before trusting the figures.
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
