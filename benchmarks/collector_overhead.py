@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--rates", default="0.1,1,2,5,10", help="readings of the GPU a second")
     parser.add_argument("--gpus", default="1,4,8", help="how many fake GPUs")
     parser.add_argument("--gpu", choices=["fake", "real"], default="fake")
+    parser.add_argument("--endpoint", help="a server that is up, in place of the one that stands in for vLLM")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long each row is measured, twice (30)")
     parser.add_argument("--out", type=Path, help="where the figures go, as JSON")
     options = parser.parse_args()
@@ -75,7 +76,7 @@ def main() -> None:
 
     bare_mb = {count: bare(count) for count in gpus}
     rows = []
-    with server() as url:
+    with nullcontext(options.endpoint) if options.endpoint else server() as url:
         for count in gpus:
             for rate_hz in rates:
                 rows.append(measure(url, count, rate_hz, options.seconds))
