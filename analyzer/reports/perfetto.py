@@ -68,7 +68,7 @@ def write(
         "baseTimeNanoseconds": base_ns,
         "otherData": {plain(each.source.name): _said(each) for each in analyses},
     }
-    out.write(json.dumps(head)[:-1] + ', "traceEvents": [\n')
+    out.write(_json(head)[:-1] + ', "traceEvents": [\n')
     events = chain.from_iterable(
         _Source(number, base_ns).events(analysis, trace)
         for number, (analysis, trace) in enumerate(zip(analyses, traces, strict=True))
@@ -217,7 +217,7 @@ class _Source:
             yield self._thread(process, tid, title.format(row) + (" (overlapping)" if lane else ""))
         categories = _HOST if device is None else _DEVICE
         start = [f'{{"ph": "X", "cat": "{categories.get(kind, kind)}", ' for kind in CATEGORIES]
-        written = {name: json.dumps(names[name]) for name in np.unique(spans.name).tolist()}
+        written = {name: _json(names[name]) for name in np.unique(spans.name).tolist()}
         at, length = spans.start_ns - self._base_ns, spans.end_ns - spans.start_ns
         columns = (spans.category, spans.name, placed.tid, at, length, spans.stream, spans.correlation)
         for category, name, tid, begin, ns, stream, correlation, external in zip(
@@ -234,11 +234,11 @@ class _Source:
 
     def _named(self, process: int, name: str, order: int) -> _Events:
         for key, told in (("process_name", {"name": name}), ("process_sort_index", {"sort_index": order})):
-            yield json.dumps({"ph": "M", "name": key, "pid": self._process + process, "tid": 0, "ts": 0, "args": told})
+            yield _json({"ph": "M", "name": key, "pid": self._process + process, "tid": 0, "ts": 0, "args": told})
 
     def _thread(self, process: int, thread: int, name: str) -> str:
         place = {"pid": self._process + process, "tid": thread, "ts": 0}
-        return json.dumps({"ph": "M", "name": "thread_name", **place, "args": {"name": name}})
+        return _json({"ph": "M", "name": "thread_name", **place, "args": {"name": name}})
 
     def _slice(
         self,
@@ -250,14 +250,14 @@ class _Source:
         told: Mapping[str, Any],
         category: str = "inferometer",
     ) -> str:
-        about = json.dumps({"name": name, "args": _finite(told)})[1:-1]
+        about = _json({"name": name, "args": _finite(told)})[1:-1]
         place = self._place(process, thread, begin_ns)
         return f'{{"ph": "X", "cat": "{category}", {place}, "dur": {_us(max(0, end_ns - begin_ns))}, {about}}}'
 
     def _counter(self, name: str, at_ns: int, value: float | None) -> _Events:
         """One point of a counter; what is absent has none."""
         if told := _finite({"value": value}):
-            about = json.dumps({"name": name, "args": told})[1:-1]
+            about = _json({"name": name, "args": told})[1:-1]
             yield f'{{"ph": "C", "cat": "inferometer", {self._place(_FINDINGS, 0, at_ns)}, {about}}}'
 
     def _place(self, process: int, thread: int, at_ns: int) -> str:
@@ -271,6 +271,16 @@ def _finite(told: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in told.items()
         if isinstance(value, str) or (value is not None and np.isfinite(value))
     }
+
+
+def _json(told: object) -> str:
+    """JSON in plain UTF-8, for Perfetto shows escapes as they stand; half a surrogate pair has no UTF-8."""
+    text = json.dumps(told, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(told)
+    return text
 
 
 def _us(ns: int) -> str:

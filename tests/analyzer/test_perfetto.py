@@ -132,7 +132,7 @@ def test_the_findings_are_tracks_and_counters(tmp_path: Path) -> None:
     trace = load(
         tmp_path,
         decode_step(100, 100, requests=4),
-        decode_step(300, 100, requests=6),
+        decode_step(300, 50, requests=6),
         *(launch(at, 5, correlation=number + 1) for number, at in enumerate((50, 60, 280))),
         *(kernel(at, 50, correlation=number + 1) for number, at in enumerate((100, 150, 300))),
     )
