@@ -33,6 +33,7 @@ _FEW_SHAPES = "most of their kernels carry no shapes; what they must read follow
 #: Steps of which shapes cover less of the kernels' time are not judged by shapes.
 _MOST_KNOWN = 0.5
 _SPLIT = "there are collectives, so the model is split over several GPUs; say over how many with --model-gpus"
+_UNNAMED = "no mark names the steps, so they may be parts of the model's, and it is not held against them"
 _CACHED = re.compile(r"sq\d+sk(?P<cached>\d{1,15})sqsq\d+sqsk\d+")
 
 
@@ -66,9 +67,11 @@ def roofline(
         model: The model that ran.
     """
     rows = _rows(trace, device)
-    unsplit: tuple[str, ...] = ()
+    unfit: tuple[str, ...] = ()
     if model is not None and model.gpus is None and (family_of == FAMILIES.index("communication")).any():
-        model, unsplit = None, (_SPLIT,)
+        model, unfit = None, (_SPLIT,)
+    elif model is not None and steps is not None and steps.unnamed is not None:
+        model, unfit = None, (_UNNAMED,)
     families = tuple(_families(rows, family_of, device))
     groups = tuple(_steps(trace, rows, steps, device, model)) if steps is not None else ()
     phases = {steps.phase(int(row)) for row in np.flatnonzero(steps.steady)} if steps is not None else set()
@@ -88,7 +91,7 @@ def roofline(
         families=families,
         steps=groups,
         steps_reason=f"{', '.join(missing)} steps: {_FEW_SHAPES}" if missing else None,
-        warnings=(*unsplit, *warnings),
+        warnings=(*unfit, *warnings),
     )
 
 

@@ -153,6 +153,17 @@ def test_a_model_over_several_gpus_must_be_said_to_be(tmp_path: Path) -> None:
     assert MODEL.step_bytes(4, None) / 2 == said.steps[0].moved_bytes_p50
 
 
+def test_a_model_is_not_held_against_steps_that_no_mark_names(tmp_path: Path) -> None:
+    trace = decode(tmp_path)
+    steps = find_steps(trace)
+    assert steps is not None
+
+    found = roofline(trace, families(trace), replace(steps, unnamed=("decode",) * len(steps)), H200, MODEL)
+
+    assert () == found.steps
+    assert "no mark names the steps" in found.warnings[0]
+
+
 def test_the_bytes_of_a_model_agree_with_what_an_h200_counted() -> None:
     """GPM read 0.637 of the peak bandwidth while this trace's stream decoded; steps under the profiler are longer."""
     path = SAMPLES / "vllm_h200" / "traces" / "single_stream.pt.trace.json.gz"
