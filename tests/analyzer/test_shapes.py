@@ -70,7 +70,16 @@ def test_causal_attention_does_half(causal: str, pairs: float) -> None:
 
 def test_attention_with_a_cache_does_at_least_what_its_new_tokens_do_among_themselves() -> None:
     cache = ([999, 16, 8, 128], BF16)
-    inputs = [([64, 32, 128], BF16), cache, cache, "", "", "", ([64, 32, 128], BF16), ([5], "int")]
+    inputs: list[tuple[Any, str] | str] = [
+        ([64, 32, 128], BF16),
+        cache,
+        cache,
+        "",
+        "",
+        "",
+        ([64, 32, 128], BF16),
+        ([5], "int"),
+    ]
 
     found = asked("_vllm_fa3_C::fwd", *inputs)
 
