@@ -5,20 +5,16 @@ cores each source has a process to itself, so that even one that is killed for i
 """
 
 import os
-import signal
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 from analyzer import pipeline, ranks
 from analyzer.columns import RunData, Trace
-from analyzer.importers import Progress, _kineto_helpers
+from analyzer.importers import Progress
 from analyzer.model import Model
 from analyzer.schema import Analysis, Quality, Source
 from analyzer.sources import find_sources
@@ -95,7 +91,9 @@ def outcomes(sources: Sequence[Path], analyse: Analyse, jobs: int, progress: Pro
     if jobs > 1:
         # The largest first, so that no core is left with it at the end.
         order = sorted(sources, key=lambda source: -sizes[source])
-        for outcome in _apart(order, analyse, jobs):
+        from analyzer import processes  # noqa: PLC0415 - 30 ms, which one source does not need
+
+        for outcome in processes.apart(order, partial(_guarded, analyse), _killed, jobs):
             found[outcome.source] = outcome
             done += sizes[outcome.source]
             progress(done, whole)
@@ -165,6 +163,10 @@ def _guarded(analyse: Analyse, source: Path, progress: Progress | None = None) -
         return unusable(source, reason, "".join(traceback.format_exception(error)))
 
 
+def _killed(source: Path) -> Outcome:
+    return unusable(source, "the process that analysed it was killed, most likely for want of memory")
+
+
 def unusable(source: Path, reason: str, fault: str = "") -> Outcome:
     """The outcome of a source from which nothing can be concluded."""
     nan = float("nan")
@@ -172,44 +174,6 @@ def unusable(source: Path, reason: str, fault: str = "") -> Outcome:
     quality = Quality(coverage=0.0, losses=())
     analysis = Analysis(source=about, quality=quality, verdict=abstention(reason))
     return Outcome(source=source, analysis=analysis, failure=reason, fault=fault)
-
-
-def _apart(sources: Sequence[Path], analyse: Analyse, jobs: int) -> Iterator[Outcome]:
-    """Each source in a process of its own; when a process dies, those it took with it are tried again one by one."""
-    left = dict.fromkeys(sources)
-    with _processes(jobs) as pool:
-        asked = {pool.submit(_guarded, analyse, source): source for source in sources}
-        for future in as_completed(asked):
-            if not isinstance(future.exception(), BrokenProcessPool):
-                del left[asked[future]]
-                yield future.result()
-    for source in left:
-        with _processes(1) as pool:
-            try:
-                yield pool.submit(_guarded, analyse, source).result()
-            except BrokenProcessPool:
-                yield unusable(source, "the process that analysed it was killed, most likely for want of memory")
-
-
-@contextmanager
-def _processes(jobs: int) -> Iterator[Executor]:
-    """Processes that have nothing of this one, and that go when it is told to stop."""
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin)
-    try:
-        yield pool
-    except BaseException:
-        # What still runs would be waited for.
-        for process in list(pool._processes.values()):  # noqa: SLF001 - public from Python 3.14 on: terminate_workers
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin() -> None:
-    """Set a process up: Ctrl-C ends it without a word, and it leaves the other cores to the other processes."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _kineto_helpers.MAX_HELPERS = 0
 
 
 def cores() -> int:
