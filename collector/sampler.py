@@ -28,6 +28,9 @@ RETRY_S = 30.0
 _CLOCK_STEP_S = 0.5
 #: The clocks are read one after the other: what was read apart by more is no basis for a comparison.
 _APART_S = 0.05
+#: Sources are read at instants that lie apart by this share of an interval (the golden ratio, so that any number of
+#: them is spread out): they run in one interpreter, and would wait for each other.
+_SPREAD = 0.618
 #: A step that comes so late means that the collector itself did not run.
 _STALL_S = 5.0
 _NS = 1_000_000_000
@@ -52,6 +55,8 @@ class Runner:
     options: Options
     clock: Clock = field(default_factory=Clock)
     health: Health = field(default_factory=Health)
+    #: The second reading comes after this share of an interval, all others after a whole one.
+    first_share: float = 1.0
     _source: Source | None = None
     _retry_at: float = 0.0
 
@@ -102,7 +107,7 @@ class Runner:
         self, stop: threading.Event, out: "queue.SimpleQueue[list[Record]]", slowdown: Callable[[], float]
     ) -> None:
         """Read at multiples of the interval until told to stop; ticks that pass meanwhile are counted as missed."""
-        due = self.clock.monotonic()
+        due, share = self.clock.monotonic(), self.first_share
         while not stop.wait(max(0.0, due - self.clock.monotonic())):
             out.put(self.read())
             self.health.slowdown = slowdown()
@@ -110,7 +115,8 @@ class Runner:
             late = self.clock.monotonic() - due
             missed = int(late // interval)
             self.health.missed_ticks += missed
-            due += (missed + 1) * interval
+            due += (missed + share) * interval
+            share = 1.0
         self._close()
 
 
@@ -146,7 +152,8 @@ class Sampler:
         if unknown := set(chosen) - set(plugins):
             raise UserError(f"no source is called {', '.join(sorted(unknown))}; there are {', '.join(plugins)}")
         self.runners = {
-            name: Runner(name, plugins[name].open_source, options, self.clock) for name in plugins if name in chosen
+            name: Runner(name, plugins[name].open_source, options, self.clock, first_share=1 - _SPREAD * place % 1)
+            for place, name in enumerate(name for name in plugins if name in chosen)
         }
         self.slowdown = 1.0
         #: Why; empty where nothing is slowed down.

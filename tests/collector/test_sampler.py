@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from types import ModuleType
 
 import pytest
@@ -341,3 +342,14 @@ def test_what_was_asked_for_and_what_is_allowed_are_said() -> None:
 
 def test_without_a_limit_nothing_is_slowed_down() -> None:
     assert {1.0} == set(Load(Governor(0.0)).run(100, 0.5, 0.5))
+
+
+def test_sources_of_one_interval_are_not_read_at_the_same_instants() -> None:
+    plugins = {name: ModuleType(name) for name in "abcdef"}
+    for module in plugins.values():
+        module.open_source = None  # type: ignore[attr-defined]
+
+    shares = sorted(runner.first_share for runner in Sampler(plugins, Options()).runners.values())
+
+    assert all(0 < share <= 1 for share in shares)
+    assert min(late - early for early, late in pairwise(shares)) > 0.05
