@@ -229,7 +229,7 @@ def test_what_cannot_be_used_ends_in_one_sentence(tmp_path: Path, content: str) 
 def test_more_than_fits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
     monkeypatch.setattr(_documents, bound, 3)
 
-    with pytest.raises(UserError, match="more (than|entries)"):
+    with pytest.raises(UserError, match=r"more (than|entries)"):
         analyze(write(tmp_path, LAYERS))
 
 
