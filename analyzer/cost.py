@@ -1,77 +1,74 @@
 """What a thousand inferences cost.
 
-``usd = rate · GPUs · hours`` over the whole window, idle or not, because that is what the bill says. Requests that
-failed used the GPU, so their time stays in the numerator; only those that succeeded are in the denominator. An
-inference is one client request that finished with an answer. Where a figure would have to be made up it is None,
-with the reason.
+``usd = rate · GPUs · share · hours`` over the whole window, loading, idle and draining too, because that is what the
+bill says. Requests that failed used the GPU, so their time stays in the numerator; only those that succeeded are in
+the denominator. Where a figure would have to be made up it is None, with the reason.
 """
 
-import re
-import tomllib
+import datetime as dt
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
 
+from analyzer.billing import Meter, Terms, mean_price
 from analyzer.columns import Float64, Int64, RunData
 from analyzer.energy import joules
-from analyzer.schema import Cost, CostWindow, Price
-from analyzer.windows import empty_ratio, increase, mean_between, or_none, sections, series
+from analyzer.invoice import invoice
+from analyzer.schema import Cost, CostWindow, Invoice, Offer, Price
+from analyzer.windows import empty_ratio, extent, increase, mean_between, or_none, sections, series
+
+#: What an output token is charged, in input tokens.
+OUTPUT_TOKEN_WEIGHT = 4.0
+#: The factor and its source: inference-perf, docs/metrics.md, Price/Performance.
+TOKEN_SPLIT = (
+    f"an output token is charged as {OUTPUT_TOKEN_WEIGHT:g} input tokens, the factor that inference-perf's "
+    "docs/metrics.md suggests where one server does both"
+)
+_ANSWERED = "one request that the engine counts as finished with an answer"
+#: What one inference is, by engine.
+INFERENCES = {
+    "vllm": f"{_ANSWERED}: vllm:request_success_total by stop, length or repetition",
+    "sglang": f"{_ANSWERED}: sglang:num_requests_total, which may hold aborted requests too",
+    "tgi": f"{_ANSWERED}: tgi_request_success",
+    "triton": f"{_ANSWERED}: nv_inference_request_success, a request and not a sample of its batch",
+    "nim": f"{_ANSWERED}: request_success_total",
+    "trtllm": f"{_ANSWERED}: trtllm_request_success_total by stop or length",
+}
+#: A client and an engine that count requests further apart than this are not counting the same.
+_COUNTS_APART = 0.01
 
 
-def price_of(gpu_name: str) -> Price | None:
-    """The default price of a GPU by the driver's name for it, or None where no row fits."""
-    for row in tomllib.loads(files("analyzer").joinpath("prices.toml").read_text("utf-8"))["price"]:
-        if re.search(row.pop("match"), gpu_name):
-            return Price(**row)
-    return None
+def cost(data: RunData, terms: Terms, start: Int64, end: Int64, in_slo: Sequence[float | None] = ()) -> Cost:
+    """Cost of the whole run, of its phases, and of the given windows.
 
-
-def own_price(gpu_name: str, usd_per_gpu_hour: float) -> Price:
-    """A price the user gave."""
-    return Price(
-        gpu=gpu_name,
-        usd_per_gpu_hour=usd_per_gpu_hour,
-        provider="yours",
-        sku="as given",
-        region="as given",
-        market="as given",
-        source="--price",
-        read_on="as given",
-    )
-
-
-def cost(data: RunData, price: Price | None, start: Int64, end: Int64) -> Cost:
-    """Cost of the whole run, of its phases, and of the given windows."""
-    every = _windows(data, price, *sections(data, start, end))
+    Args:
+        data: The run.
+        terms: What it is billed by.
+        start: Start of each window in ns, shape (n,).
+        end: Their ends.
+        in_slo: Share of the answered requests that met their targets: of the whole run, of each phase, of each
+            window; None where that is not known, and nothing at all where there are no targets.
+    """
+    meter = terms.meter(data, terms.price)
+    every = _windows(data, terms, meter, sections(data, start, end), in_slo)
     phases = len(data.phases)
+    first, last = extent(data)
+    found, counted = None, _counted(data, *_whole(data))
+    if meter is not None:
+        found = invoice(data, meter, counted.ok, counted.failed, in_slo[0] if in_slo else None)
     return Cost(
-        price=price,
-        gpus=len(data.run.gpus),
+        price=mean_price(meter, first, last) if meter else terms.price,
+        gpus=terms.gpus,
         overall=every[0],
         phases=every[1 : 1 + phases],
         windows=every[1 + phases :],
-    )
-
-
-def _windows(
-    data: RunData, price: Price | None, names: Sequence[str | None], start: Int64, end: Int64
-) -> tuple[CostWindow, ...]:
-    def grown(counter: str) -> list[float | None]:
-        return or_none(increase(data, "serving", counter, start, end), len(start))
-
-    use = (
-        grown("requests_ok_total"),
-        grown("requests_failed_total"),
-        grown("input_tokens_total"),
-        grown("output_tokens_total"),
-        or_none(joules(data, start, end), len(start)),
-        or_none(_idle_ratio(data, start, end), len(start)),
-    )
-    rows = zip(names, start, end, zip(*use, strict=True), strict=True)
-    return tuple(
-        _window(price, len(data.run.gpus), name, (int(low), int(high)), _Use(*row)) for name, low, high, row in rows
+        invoice=found,
+        offers=tuple(_offer(data, terms, price, every[0].requests_ok) for price in terms.offers),
+        share=terms.share,
+        inference=INFERENCES.get(data.run.engine.name if data.run.engine else "", _ANSWERED),
+        token_split=TOKEN_SPLIT,
+        warnings=(*terms.warnings, *_warnings(data, terms, counted, found)),
     )
 
 
@@ -84,16 +81,40 @@ class _Use(NamedTuple):
     output_tokens: float | None
     joules: float | None
     idle_ratio: float | None
+    usd: float | None = None
+    in_slo: float | None = None
 
 
-def _window(price: Price | None, gpus: int, name: str | None, window_ns: tuple[int, int], use: _Use) -> CostWindow:
-    hours = (window_ns[1] - window_ns[0]) / 3.6e12
-    usd = price.usd_per_gpu_hour * gpus * hours if price and gpus else None
+_COUNTERS = ("requests_ok_total", "requests_failed_total", "input_tokens_total", "output_tokens_total")
+
+
+def _windows(
+    data: RunData,
+    terms: Terms,
+    meter: Meter | None,
+    parts: tuple[Sequence[str | None], Int64, Int64],
+    in_slo: Sequence[float | None],
+) -> tuple[CostWindow, ...]:
+    names, start, end = parts
+    use = (
+        *(or_none(increase(data, "serving", counter, start, end), len(start)) for counter in _COUNTERS),
+        or_none(_joules(data, terms, start, end), len(start)),
+        or_none(_idle_ratio(data, start, end), len(start)),
+        or_none(None if meter is None else meter.usd(start, end), len(start)),
+        [*in_slo, *[None] * (len(start) - len(in_slo))],
+    )
+    rows = zip(names, start, end, zip(*use, strict=True), strict=True)
+    return tuple(_window(terms, name, (int(low), int(high)), _Use(*row)) for name, low, high, row in rows)
+
+
+def _window(terms: Terms, name: str | None, window_ns: tuple[int, int], use: _Use) -> CostWindow:
+    usd = use.usd
     # Counters are read between scrapes; less than half a request is none.
     ok = use.ok if use.ok is None or use.ok >= _HALF else 0.0
     tokens = None if use.input_tokens is None or use.output_tokens is None else use.input_tokens + use.output_tokens
     per_1000 = 1000 * usd / ok if usd is not None and ok else None
     busy = None if use.idle_ratio is None else 1 - use.idle_ratio
+    read, written = _by_token(usd, use)
     return CostWindow(
         name=name,
         start_s=window_ns[0] / 1e9,
@@ -106,21 +127,82 @@ def _window(price: Price | None, gpus: int, name: str | None, window_ns: tuple[i
         idle_ratio=use.idle_ratio,
         usd_per_million_tokens=1e6 * usd / tokens if usd is not None and tokens else None,
         joules_per_request=use.joules / ok if use.joules is not None and ok else None,
-        reason=_reason(price, gpus, ok),
+        reason=_reason(terms, ok, usd),
+        usd_per_1000_slo=per_1000 / use.in_slo if per_1000 is not None and use.in_slo else None,
+        usd_per_million_input_tokens=read,
+        usd_per_million_output_tokens=written,
+        joules_per_1000=1000 * use.joules / ok if use.joules is not None and ok else None,
+        joules_per_output_token=use.joules / use.output_tokens
+        if use.joules is not None and use.output_tokens
+        else None,
     )
 
 
 _HALF = 0.5
 
 
-def _reason(price: Price | None, gpus: int, ok: float | None) -> str | None:
-    if not gpus:
+def _by_token(usd: float | None, use: _Use) -> tuple[float | None, float | None]:
+    """Dollars for a million input and a million output tokens, which together cost what was paid."""
+    if usd is None or use.input_tokens is None or use.output_tokens is None:
+        return None, None
+    weighed = use.input_tokens + OUTPUT_TOKEN_WEIGHT * use.output_tokens
+    each = 1e6 * usd / weighed if weighed else None
+    return (
+        each if use.input_tokens else None,
+        OUTPUT_TOKEN_WEIGHT * each if each is not None and use.output_tokens else None,
+    )
+
+
+def _reason(terms: Terms, ok: float | None, usd: float | None) -> str | None:
+    if not terms.gpus:
         return "the run does not say how many GPUs the replica holds"
-    if price is None:
-        return "no price for this GPU: give one with --price"
+    if terms.price is None:
+        return terms.reason or "no price for this GPU: give one with --price"
+    if usd is None:
+        first = dt.datetime.fromtimestamp(terms.price.changes[0].from_s, dt.UTC)
+        return f"this GPU has no price before {first:%Y-%m-%d %H:%M:%S} UTC, when its price series begins"
     if ok is None:
         return "the number of finished requests was not recorded"
     return None if ok else "no request succeeded in this time"
+
+
+def _whole(data: RunData) -> tuple[Int64, Int64]:
+    first, last = extent(data)
+    return np.array([first], np.int64), np.array([last], np.int64)
+
+
+def _joules(data: RunData, terms: Terms, start: Int64, end: Int64) -> Float64 | None:
+    """Energy of the server: of a divided GPU, the share that is charged; NVML has no energy of an instance."""
+    drawn = joules(data, start, end)
+    return None if drawn is None else drawn * terms.share.ratio
+
+
+def _counted(data: RunData, start: Int64, end: Int64) -> _Use:
+    """What the counters of a whole run say."""
+    grown = [or_none(increase(data, "serving", counter, start, end), 1)[0] for counter in _COUNTERS]
+    return _Use(grown[0], grown[1], grown[2], grown[3], None, None)
+
+
+def _offer(data: RunData, terms: Terms, price: Price, ok: int | None) -> Offer:
+    """The whole run at another price."""
+    meter = terms.meter(data, price)
+    usd = None if meter is None else or_none(meter.usd(*_whole(data)), 1)[0]
+    return Offer(price=price, usd=usd, usd_per_1000=1000 * usd / ok if usd is not None and ok else None)
+
+
+def _warnings(data: RunData, terms: Terms, counted: _Use, found: Invoice | None) -> Sequence[str]:
+    said = []
+    if terms.share.estimated:
+        said.append("the share of the GPU is estimated, by the SM time of its processes")
+    if found is not None and counted.ok is not None and counted.failed is None:
+        said.append("failed requests were not counted: what they cost is in that of the answers")
+    ended, sent = (counted.ok or 0) + (counted.failed or 0), len(data.requests)
+    if sent and counted.ok is not None and abs(sent - ended) > _COUNTS_APART * sent:
+        said.append(
+            f"the client sent {sent:,} requests and the engine counts {ended:,.0f} that ended: engines leave out some "
+            "that were aborted, and other clients may have asked"
+        )
+    return said
 
 
 def _idle_ratio(data: RunData, start: Int64, end: Int64) -> Float64 | None:

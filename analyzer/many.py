@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from analyzer import pipeline, ranks
+from analyzer.billing import Pricing
 from analyzer.columns import RunData, Trace
 from analyzer.importers import Progress
 from analyzer.model import Model
@@ -49,11 +50,12 @@ class Outcome:
 Analyse = Callable[[Path, Progress | None], Outcome]
 
 
-def analyse(
+def analyse(  # noqa: PLR0913 - what may be told of any source
     source: Path,
     progress: Progress | None,
     *,
     price_usd_per_gpu_hour: float | None,
+    pricing: Pricing | None = None,
     window_s: float,
     model: Model | None = None,
     cache: bool = False,
@@ -64,7 +66,12 @@ def analyse(
     with timings.step("load"):
         data = pipeline.load(source, progress, cache=cache)
     analysis = pipeline.conclude(
-        data, price_usd_per_gpu_hour=price_usd_per_gpu_hour, window_s=window_s, model=model, timings=timings
+        data,
+        price_usd_per_gpu_hour=price_usd_per_gpu_hour,
+        pricing=pricing,
+        window_s=window_s,
+        model=model,
+        timings=timings,
     )
     return Outcome(
         source=source,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from analyzer import compare as comparing
 from analyzer import verdict
+from analyzer.billing import Pricing, terms
 from analyzer.columns import RunData, Trace
-from analyzer.cost import cost, own_price, price_of
+from analyzer.cost import cost
 from analyzer.efficiency import roofline
 from analyzer.evidence.run import run_evidence
 from analyzer.evidence.trace import DeviceTime, device_times, trace_evidence
@@ -54,10 +55,11 @@ class Timings:
         self.steps.append((name, self.clock() - began))
 
 
-def analyze(
+def analyze(  # noqa: PLR0913 - what may be told of any source
     path: Path | str,
     *,
     price_usd_per_gpu_hour: float | None = None,
+    pricing: Pricing | None = None,
     window_s: float = WINDOW_S,
     model: Model | None = None,
     cache: bool = False,
@@ -69,6 +71,7 @@ def analyze(
     Args:
         path: A trace file or a run folder.
         price_usd_per_gpu_hour: Your price; without it the first sourced price of the GPU.
+        pricing: Everything else about prices: a file of your own, power, the share of a GPU.
         window_s: Length of the windows of a run's verdict, latency and cost, seconds.
         model: The model that ran in a trace, for what its steps must read and compute at the least.
         cache: Keep a trace's columns beside its file, and use what was kept.
@@ -81,8 +84,14 @@ def analyze(
     timings = timings or Timings()
     with timings.step("load"):
         data = load(Path(path), progress, cache=cache)
-    price = price_usd_per_gpu_hour
-    return conclude(data, price_usd_per_gpu_hour=price, window_s=window_s, model=model, timings=timings)
+    return conclude(
+        data,
+        price_usd_per_gpu_hour=price_usd_per_gpu_hour,
+        pricing=pricing,
+        window_s=window_s,
+        model=model,
+        timings=timings,
+    )
 
 
 def compare(before: Path | str, after: Path | str, progress: Progress | None = None) -> Comparison:
@@ -105,6 +114,7 @@ def conclude(
     data: Trace | RunData,
     *,
     price_usd_per_gpu_hour: float | None = None,
+    pricing: Pricing | None = None,
     window_s: float = WINDOW_S,
     model: Model | None = None,
     timings: Timings | None = None,
@@ -113,7 +123,10 @@ def conclude(
     timings = timings or Timings()
     if isinstance(data, Trace):
         return _conclude_trace(data, model, timings)
-    return _conclude_run(data, price_usd_per_gpu_hour, window_s, timings)
+    pricing = pricing or Pricing()
+    if price_usd_per_gpu_hour is not None:
+        pricing = replace(pricing, usd_per_gpu_hour=price_usd_per_gpu_hour)
+    return _conclude_run(data, pricing, window_s, timings)
 
 
 def _conclude_trace(trace: Trace, model: Model | None, timings: Timings) -> Analysis:
@@ -192,9 +205,8 @@ def _no_device_work(trace: Trace) -> str:
     )
 
 
-def _conclude_run(data: RunData, usd_per_gpu_hour: float | None, window_s: float, timings: Timings) -> Analysis:
+def _conclude_run(data: RunData, pricing: Pricing, window_s: float, timings: Timings) -> Analysis:
     gpu = data.run.gpus[0].name if data.run.gpus else ""
-    price = price_of(gpu) if usd_per_gpu_hour is None else own_price(gpu, usd_per_gpu_hour)
     first, last = extent(data)
     start, end = cut(data, max(window_s, (last - first) / 1e9 / MAX_WINDOWS))
     with timings.step("evidence"):
@@ -209,7 +221,7 @@ def _conclude_run(data: RunData, usd_per_gpu_hour: float | None, window_s: float
     with timings.step("latency"):
         latencies = latency(data, start, end)
     with timings.step("cost"):
-        costs = cost(data, price, start, end)
+        costs = cost(data, terms(data, pricing), start, end)
     return Analysis(
         source=Source(
             kind="run",

@@ -1,15 +1,13 @@
-import datetime as dt
-import re
-import tomllib
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import pytest
 
-from analyzer.columns import RunData
-from analyzer.cost import cost, own_price, price_of
-from analyzer.schema import CostWindow, Price
+from analyzer import cost as costing
+from analyzer.billing import Terms
+from analyzer.columns import Int64, RunData
+from analyzer.prices import own_price
+from analyzer.schema import Cost, CostWindow, Price
 from tests.analyzer.runs import at, gpu, phase, run, serving, spans
 
 NAN = float("nan")
@@ -21,6 +19,11 @@ def hour(**counted: float) -> RunData:
     """An hour of one GPU; each counter climbs from zero to the figure given."""
     read: dict[str, Any] = {name: [0, count] for name, count in counted.items()}
     return run(serving(HOUR_S, hz=1 / HOUR_S, **read), gpus=("NVIDIA H100 80GB HBM3",))
+
+
+def cost(data: RunData, price: Price | None, start: Int64, end: Int64) -> Cost:
+    """At one price, for all GPUs of the run."""
+    return costing.cost(data, Terms(price=price, gpus=len(data.run.gpus)), start, end)
 
 
 def overall(data: RunData, price: Price | None = RATE) -> CostWindow:
@@ -183,47 +186,7 @@ def test_a_mean_of_requests_tells_the_least_idle_share() -> None:
 # ------------------------------------------------------------------------------------------------------- prices
 
 
-@pytest.mark.parametrize(
-    ("driver_s_name", "gpu"),
-    [
-        ("NVIDIA H200", "H200"),
-        ("NVIDIA H100 80GB HBM3", "H100"),
-        ("NVIDIA B200", "B200"),
-        ("NVIDIA A100-SXM4-80GB", "A100 80 GB"),
-        ("NVIDIA A100 80GB PCIe", "A100 80 GB"),
-        ("NVIDIA L40S", "L40S"),
-    ],
-)
-def test_a_gpu_is_priced_by_the_driver_s_name(driver_s_name: str, gpu: str) -> None:
-    price = price_of(driver_s_name)
-
-    assert price is not None
-    assert gpu == price.gpu
-
-
-@pytest.mark.parametrize(
-    "other", ["Tesla T4", "NVIDIA A100-SXM4-40GB", "NVIDIA GH200 480GB", "NVIDIA GB200", "NVIDIA L40", ""]
-)
-def test_another_gpu_is_not_priced_by_a_likeness_of_names(other: str) -> None:
-    assert price_of(other) is None
-
-
-def test_your_own_price_says_that_it_is_yours() -> None:
-    price = own_price("NVIDIA H200", 3.5)
-
-    assert (3.5, "NVIDIA H200", "yours", "--price") == (price.usd_per_gpu_hour, price.gpu, price.provider, price.source)
-
-
 def test_a_price_of_nothing_is_a_price() -> None:
     found = overall(hour(requests_ok_total=10), own_price("mine", 0.0))
 
     assert (0.0, 0.0, None) == (found.usd, found.usd_per_1000, found.reason)
-
-
-def test_every_price_tells_its_source_and_its_day() -> None:
-    for row in tomllib.loads(files("analyzer").joinpath("prices.toml").read_text("utf-8"))["price"]:
-        re.compile(row.pop("match"))
-        price = Price(**row)
-        assert 0 < price.usd_per_gpu_hour < 100
-        assert dt.date.fromisoformat(price.read_on) > dt.date(2020, 1, 1)
-        assert all((price.source, price.provider, price.sku, price.region, price.market))
