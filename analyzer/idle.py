@@ -81,7 +81,7 @@ def idle_causes(
     launched = np.clip(np.where(known, calls.end_ns[call] if len(calls) else 0, start), start, end)
     late, rest = (start, launched), (launched, end)
     thread = np.where(known, calls.row[call] if len(calls) else 0, 0)
-    states = _thread_states(trace, np.unique(thread[known & (launched > start)]).tolist(), late)
+    states = _thread_states(trace, np.unique(thread[known & (launched > start)]).tolist(), span)
     at_work = np.zeros(len(start), np.int64)
     for row, state in states.items():
         mine = known & (thread == row)
@@ -135,11 +135,10 @@ def _under_way(work: Spans, following: Int64, end: Int64) -> Bool:
     return under_way
 
 
-def _thread_states(trace: Trace, threads: list[int], needed: IntervalSet) -> dict[int, dict[str, IntervalSet]]:
-    """What each thread did, as disjoint sets in order of how much they say; only what touches ``needed`` is told."""
+def _thread_states(trace: Trace, threads: list[int], window: tuple[int, int]) -> dict[int, dict[str, IntervalSet]]:
+    """What each thread did, as disjoint sets in order of how much they say."""
     if not threads:
         return {}
-    window = int(needed[0][0]), int(needed[1][-1])
     spans = ((trace.host, _kinds(trace.host, trace.names)), (trace.host_marks, _mark_kinds(trace)))
     row, start, end, kind = (
         np.concatenate(columns)

@@ -26,6 +26,8 @@ _AS_COMPLETE = 0.9
 _ALIKE = 0.25
 #: Less sure than this is not shown.
 _LEAST_CONFIDENCE = 0.5
+#: What nobody marked is never certain.
+_MOST_CONFIDENCE = 0.95
 #: So many periods are tried, those first at which most kinds of work occur.
 _MOST_PERIODS = 12
 
@@ -98,7 +100,7 @@ def _periods(device: int, work: Spans, family_of: Int32) -> StepColumns | None:
     alike = float(np.mean(np.abs(lengths - np.median(lengths)) <= _ALIKE * np.median(lengths)))
     span = int(work.end_ns.max() - work.start_ns[0])
     covered = min(1.0, float(start_ns[-1] - start_ns[0] + np.median(lengths)) / max(1, span))
-    confidence = _likeness(units, start_ns) * alike * covered
+    confidence = _MOST_CONFIDENCE * _likeness(units, start_ns) * alike * covered
     if confidence < _LEAST_CONFIDENCE:
         return None
     # Engines capture a whole pass, attention included, for decoding alone.

@@ -3,7 +3,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.columns import Int64
-from analyzer.timeline import IntervalSet, clip, complement, covered_until, covered_within, subtract, total, union
+from analyzer.timeline import (
+    IntervalSet,
+    clip,
+    complement,
+    covered_until,
+    covered_within,
+    intersect,
+    subtract,
+    together,
+    total,
+    union,
+    union_by,
+)
 
 INSTANT = st.integers(0, 200)
 INTERVALS = st.lists(st.tuples(INSTANT, INSTANT), max_size=12)
@@ -66,3 +78,27 @@ def test_neighbouring_windows_share_nothing_and_lose_nothing(pairs: list[tuple[i
     inside = covered_within(busy, cuts[:-1], cuts[1:])
 
     assert total(clip(busy, (int(cuts[0]), int(cuts[-1])))) == inside.sum()
+
+
+@given(INTERVALS, INTERVALS)
+def test_sets_meet_where_both_cover_and_together_cover_what_either_does(
+    left: list[tuple[int, int]], right: list[tuple[int, int]]
+) -> None:
+    first, second = union(*_arrays(left)), union(*_arrays(right))
+
+    assert _cells(*first) & _cells(*second) == _cells(*intersect(first, second))
+    assert _cells(*first) | _cells(*second) == _cells(*together([first, second]))
+
+
+@given(INTERVALS, st.lists(st.integers(0, 2), min_size=12, max_size=12), st.sampled_from((1, 2**58)))
+def test_the_union_of_each_group_is_that_of_its_own_intervals(
+    pairs: list[tuple[int, int]], groups: list[int], scale: int
+) -> None:
+    start, end = (edges * scale // 256 for edges in _arrays(pairs))
+    group = np.array(groups[: len(pairs)], np.int64)
+
+    on, begun, ended = union_by(group, start, end)
+
+    for one in range(3):
+        expected, mine = union(start[group == one], end[group == one]), on == one
+        assert [edges.tolist() for edges in expected] == [begun[mine].tolist(), ended[mine].tolist()]
