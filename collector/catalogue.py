@@ -244,6 +244,13 @@ _QUANTITIES = (
         "Requests that ended without an answer (abort, error).",
         "the engine's /metrics, by finish reason",
     ),
+    Quantity(
+        "http_requests_total",
+        "counter",
+        "requests",
+        "HTTP requests for an answer that ended in any way.",
+        "the engine's /metrics, by handler",
+    ),
     Quantity("input_tokens_total", "counter", "tokens", "Prompt tokens processed.", "the engine's /metrics"),
     Quantity("output_tokens_total", "counter", "tokens", "Tokens generated.", "the engine's /metrics"),
     Quantity(

@@ -39,6 +39,7 @@ class Mapped:
 
     FAMILIES: Mapping[str, str | tuple[Part, ...]]
     RECOGNISED_BY: str = ""
+    INFERENCE: str = "One inference is whatever the server counts as one."
     LACKS: Mapping[str, str] = field(default_factory=dict)
     COPIES: tuple[str, ...] = ()
     ABOUT: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -6,6 +6,7 @@ A plugin defines the names in ``CONTRACT``:
 - ``FAMILIES``: metric family (as its ``# TYPE`` line names it) → quantity of the catalogue, or a tuple of ``Part``
   where the family is more than one quantity, in another unit, or needs its labels. Where several families give a
   quantity, the first listed that a page shows counts. ``a:b`` and ``a_b`` are one name: recording rules rewrite it.
+- ``INFERENCE``: what its counters and histograms count as one inference, in a sentence for a person.
 - ``LACKS``: quantity → why this engine does not show it, for a person. Together with ``FAMILIES`` it speaks of
   every quantity that any engine has.
 - ``COPIES``: labels that number copies of one series (ranks that each report the whole); the lowest rank counts.
@@ -40,6 +41,7 @@ class Plugin(Protocol):
 
     RECOGNISED_BY: str
     FAMILIES: Mapping[str, str | tuple[Part, ...]]
+    INFERENCE: str
     LACKS: Mapping[str, str]
     COPIES: tuple[str, ...]
     ABOUT: Mapping[str, Mapping[str, str]]
@@ -49,4 +51,12 @@ class Plugin(Protocol):
         """A plugin is itself and no other."""
 
 
-CONTRACT = {"RECOGNISED_BY": str, "FAMILIES": dict, "LACKS": dict, "COPIES": tuple, "ABOUT": dict, "SETTINGS": dict}
+CONTRACT = {
+    "RECOGNISED_BY": str,
+    "FAMILIES": dict,
+    "INFERENCE": str,
+    "LACKS": dict,
+    "COPIES": tuple,
+    "ABOUT": dict,
+    "SETTINGS": dict,
+}

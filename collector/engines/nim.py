@@ -23,7 +23,10 @@ FAMILIES = {
 _NO_PREFIXES = "NIM does not count look-ups in its prefix cache"
 _NO_DRAFTS = "NIM does not count drafts"
 
+INFERENCE = "One inference is one request that NIM finished with an answer."
+
 LACKS = {
+    "http_requests_total": "NIM does not count HTTP requests by what they ask for",
     "preemptions_total": "NIM does not count preemptions",
     "prefix_cache_queries_total": _NO_PREFIXES,
     "prefix_cache_hits_total": _NO_PREFIXES,

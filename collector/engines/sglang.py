@@ -34,7 +34,10 @@ FAMILIES = {
     "sglang:queue_time_seconds": "queue_time_s",
 }
 
+INFERENCE = "One inference is one request that SGLang finished; whether aborted ones count, it does not say."
+
 LACKS = {
+    "http_requests_total": "SGLang does not count HTTP requests by what they ask for",
     "spec_draft_tokens_total": "SGLang shows the acceptance of drafts as gauges only",
     "spec_accepted_tokens_total": "SGLang shows the acceptance of drafts as gauges only",
     "prefill_s": "SGLang times each chunk of a prefill, not the whole",

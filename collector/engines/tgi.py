@@ -21,7 +21,10 @@ FAMILIES = {
     "tgi_request_queue_duration": "queue_time_s",
 }
 
+INFERENCE = "One inference is one HTTP request that TGI answered, however many sequences were tried for it."
+
 LACKS = {
+    "http_requests_total": "TGI does not count HTTP requests by what they ask for",
     "kv_cache_usage_ratio": "TGI shows the tokens of its batch, not the share of the KV cache in use",
     "preemptions_total": "TGI does not preempt requests",
     "prefix_cache_queries_total": "TGI does not count look-ups in its prefix cache",

@@ -47,7 +47,10 @@ _NO_TOKENS = "Triton does not count tokens"
 _NO_PREFIXES = "Triton counts its response cache, not the engine's prefix cache"
 _NO_DRAFTS = "Triton does not count drafts"
 
+INFERENCE = "One inference is one request that Triton answered, however many samples its batch held."
+
 LACKS = {
+    "http_requests_total": "Triton does not count HTTP requests by what they ask for",
     "input_tokens_total": _NO_TOKENS,
     "output_tokens_total": _NO_TOKENS,
     "step_tokens": _NO_TOKENS,

@@ -31,7 +31,10 @@ FAMILIES = {
 _HIT_RATE = "trtllm-serve shows a hit rate over all time, not the tokens behind it"
 _NO_DRAFTS = "trtllm-serve does not count drafts"
 
+INFERENCE = "One inference is one request that TensorRT-LLM finished with an answer; cancelled ones are not."
+
 LACKS = {
+    "http_requests_total": "trtllm-serve does not count HTTP requests by what they ask for",
     "preemptions_total": "trtllm-serve does not count preemptions",
     "prefix_cache_queries_total": _HIT_RATE,
     "prefix_cache_hits_total": _HIT_RATE,

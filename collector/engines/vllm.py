@@ -7,6 +7,8 @@ Names as of vLLM 0.23 to 0.33, with the older ones it still showed under the sam
 
 from collector.engines import Part
 
+_HANDLERS = ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages")
+
 RECOGNISED_BY = "vllm:num_requests_running"
 
 FAMILIES = {
@@ -18,6 +20,8 @@ FAMILIES = {
         Part("requests_ok_total", "finished_reason", ("stop", "length", "repetition")),
         Part("requests_failed_total", "finished_reason", ("abort", "error")),
     ),
+    # Counted when an answer has ended, whatever became of it; the handlers that ask the engine for a sequence.
+    "http_requests_total": (Part("http_requests_total", "handler", _HANDLERS),),
     "vllm:prompt_tokens_total": "input_tokens_total",
     "vllm:generation_tokens_total": "output_tokens_total",
     "vllm:num_preemptions_total": "preemptions_total",
@@ -41,6 +45,11 @@ FAMILIES = {
     "vllm:request_decode_time_seconds": "decode_s",
     "vllm:iteration_tokens_total": "step_tokens",
 }
+
+INFERENCE = (
+    "One inference is one sequence that vLLM finished: n > 1, or a list of prompts, counts each of them; "
+    "what a client aborted is often not counted at all."
+)
 
 LACKS: dict[str, str] = {}
 
