@@ -133,7 +133,7 @@ class _Source:
             name = step.phase if step.batch is None else f"{step.phase}, batch {step.batch}"
             yield self._slice(_FINDINGS, 1, plain(name), begin_ns, end_ns, told)
             yield from self._counter("step batch", begin_ns, step.batch)
-            if next_ns is None:
+            if next_ns is None and step.batch is not None:
                 yield from self._counter("step batch", end_ns, 0)
 
     def _windows(self, analysis: Analysis) -> _Events:

@@ -1,4 +1,4 @@
-"""Perfetto reads what we write without a complaint, and finds in it what we put there."""
+"""Perfetto and chrome://tracing read what we write without a complaint, and find in it what we put there."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from analyzer.columns import Trace
 from analyzer.importers import kineto
 from analyzer.reports import perfetto
 from tests import builders
-from tests.analyzer.trace_processor import TraceProcessor, trace_processor
+from tests.analyzer.trace_processor import TraceProcessor, catapult, trace_processor
 from tests.analyzer.traces import decode_step, kernel, launch, load, operator
 
 pytestmark = pytest.mark.browser
@@ -106,3 +106,16 @@ def test_a_run_is_read(reader: TraceProcessor) -> None:
 
     assert [] == complaints(reader)
     assert [(8,)] == reader.rows("select count(*) from slice where name = 'batching'")
+
+
+def test_the_viewer_of_chrome_reads_a_sample_whole(browser: Browser) -> None:
+    trace = kineto.load(SAMPLE)
+
+    found = catapult(browser, written(trace))
+
+    assert [] == found["complaints"]
+    on_streams = [count for name, count in found["slices"].items() if name.startswith("stream")]
+    assert len(trace.device) == sum(on_streams)
+    assert {"GPU 0 busy, %", "GPU 0 launches waiting"} == set(found["counters"])
+    launched = set(trace.device.correlation.tolist()) & set(trace.host.correlation.tolist()) - {0}
+    assert len(launched) == found["arrows"]

