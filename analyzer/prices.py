@@ -170,7 +170,7 @@ def _usd(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(f"{where} is no number of dollars")
     if not 0 <= value <= _MOST_USD:
-        raise UserError(f"{where} is {str(value)[:20]}: a price is zero dollars an hour or more, and less than a million")
+        raise UserError(f"{where} is {str(value)[:20]}: a price is zero dollars an hour or more, and not millions")
     return float(value)
 
 
