@@ -15,7 +15,7 @@ import numpy as np
 from analyzer.columns import Bool, Int64, Spans, Trace
 from analyzer.step_names import parse
 from analyzer.steps import StepColumns
-from analyzer.timeline import IntervalSet, complement, covered_within, intersect, subtract, together, union
+from analyzer.timeline import EMPTY, IntervalSet, complement, covered_within, intersect, subtract, together, union
 
 Idle: TypeAlias = Mapping[str, IntervalSet]
 
@@ -37,8 +37,8 @@ CAUSES = {
     "unknown_launch": ("launch not recorded", "the launch of the next work is not in this trace"),
 }
 
-#: A device starts what was launched within this time of being free (measured on an H200 in eleven traces: 2–3 µs as a
-#: rule, 9.6 µs at most). A longer wait has a cause of its own.
+#: A device starts what was launched within this time of being free (in all sample traces of an H200 2–3 µs as a rule,
+#: 9.6 µs at most). A longer wait has a cause of its own.
 LAUNCH_LATENCY_NS = 10_000
 #: A gap of which the launching thread spent at least this share in calls and operators had work to do.
 _HOST_AT_WORK = 0.5
@@ -89,22 +89,29 @@ def idle_causes(
             at_work[mine] += covered_within(state[name], start[mine], end[mine])
     served = known & _was_served(at_work, work.start_ns[following], start, end, steps)
 
-    parts: dict[str, list[IntervalSet]] = {cause: [] for cause in CAUSES}
-    for row, state in states.items():
-        starved = _chosen(late, served & (thread == row))
-        for name, doing in state.items():
-            parts[name].append(intersect(starved, doing))
-            starved = subtract(starved, doing)
-        parts["host_unseen"].append(starved)
-    parts["unknown_demand" if steps is None else "unknown_request"].append(_chosen(late, known & ~served))
-    parts["device_graph"].append(_chosen(rest, in_replay))
-    parts["unknown_launch"].append(_chosen(rest, ~known & ~in_replay))
     awaited = known & _behind_event(trace, calls, call, work.stream[following])
     short = end - launched <= LAUNCH_LATENCY_NS
-    parts["device_dependency"].append(_chosen(rest, awaited))
-    parts["device_gap"].append(_chosen(rest, known & ~awaited & short))
-    parts["device_unknown"].append(_chosen(rest, known & ~awaited & ~short))
-    return {cause: together(sets) for cause, sets in parts.items()}
+    found = {
+        "device_graph": _chosen(rest, in_replay),
+        "device_gap": _chosen(rest, known & ~awaited & short),
+        "device_dependency": _chosen(rest, awaited),
+        "device_unknown": _chosen(rest, known & ~awaited & ~short),
+        "unknown_demand" if steps is None else "unknown_request": _chosen(late, known & ~served),
+        "unknown_launch": _chosen(rest, ~known & ~in_replay),
+    }
+    starved = {row: _chosen(late, served & (thread == row)) for row in states}
+    return dict.fromkeys(CAUSES, EMPTY) | _starved(starved, states) | found
+
+
+def _starved(late: dict[int, IntervalSet], states: dict[int, dict[str, IntervalSet]]) -> dict[str, IntervalSet]:
+    """The time before late launches by what the thread that made them did then."""
+    parts: dict[str, list[IntervalSet]] = {}
+    for row, left in late.items():
+        for name, doing in states[row].items():
+            parts.setdefault(name, []).append(intersect(left, doing))
+            left = subtract(left, doing)  # noqa: PLW2901 - what no state has claimed yet
+        parts.setdefault("host_unseen", []).append(left)
+    return {name: together(sets) for name, sets in parts.items()}
 
 
 def _chosen(intervals: IntervalSet, chosen: Bool) -> IntervalSet:

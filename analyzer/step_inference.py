@@ -2,8 +2,9 @@
 
 Work repeats at several periods at once, a layer and a step among them. The one of the step is the shortest in which
 nearly every kind of work occurs: the sampler of a language model runs once a step and in no layer. A kind of work is a
-kernel by its name, or the replay of a CUDA graph with so many nodes. What is inferred is shown with a confidence, and
-decides nothing: a loop that repeats does not prove that requests were there.
+kernel by its name, or the replay of a CUDA graph with so many nodes. How long steps last is known well, where in its
+period one begins is a guess: after its longest idle time. What is inferred is shown with a confidence, and decides
+nothing: a loop that repeats does not prove that requests were there.
 """
 
 from dataclasses import dataclass
