@@ -16,10 +16,13 @@ from analyzer.schema import (
     DeviceBudget,
     FamilyRoofline,
     GpuUse,
+    Invoice,
+    InvoicePart,
     Kernel,
     Latency,
     LatencyStats,
     LatencyWindow,
+    Offer,
     Percentile,
     Price,
     Quality,
@@ -167,6 +170,16 @@ def cost_window(name: str | None = None, index: int = 0, **fields: Any) -> CostW
         "joules_per_request": 14.2,
     }
     return CostWindow(**defaults | fields)
+
+
+def invoice(**usd: float) -> Invoice:
+    """What forty seconds paid for, part by part."""
+    parts = usd or {"startup": 0.0031, "answered": 0.0352, "failed": 0.0001, "idle": 0.0042}
+    return Invoice(
+        usd=sum(parts.values()),
+        power_usd=0.0,
+        parts=tuple(InvoicePart(part=name, usd=each, seconds=40 / len(parts)) for name, each in parts.items()),
+    )
 
 
 def price(**fields: Any) -> Price:
@@ -359,6 +372,11 @@ def run_analysis(**fields: Any) -> Analysis:
             overall=cost_window(end_s=START_S + 40),
             phases=tuple(cost_window(name, index) for index, name in enumerate(_PHASES)),
             windows=_each(cost_window()),
+            invoice=invoice(),
+            offers=(
+                Offer(price=price(), usd=0.0426, usd_per_1000=0.0309),
+                Offer(price=price(market="spot", usd_per_gpu_hour=1.2), usd=0.0133, usd_per_1000=0.0097),
+            ),
         ),
     }
     return Analysis(**defaults | fields)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO, TypeAlias
 
-from analyzer.schema import Analysis, CostWindow, LatencyStats, LatencyWindow, UseWindow, VerdictWindow
+from analyzer.schema import Analysis, Cost, CostWindow, LatencyStats, LatencyWindow, UseWindow, VerdictWindow
 from analyzer.wording import plain
 
 SUFFIX = ".csv"
@@ -50,8 +50,14 @@ _UNITS = {
     "usd": "USD",
     "usd_per_1000": "USD",
     "usd_per_1000_busy": "USD",
+    "usd_per_1000_slo": "USD",
     "usd_per_million_tokens": "USD",
+    "usd_per_million_input_tokens": "USD",
+    "usd_per_million_output_tokens": "USD",
+    "usd_per_gpu_hour": "USD",
     "joules_per_request": "J",
+    "joules_per_1000": "J",
+    "joules_per_output_token": "J",
 }
 
 
@@ -89,11 +95,28 @@ def _rows(analysis: Analysis, *, full: bool) -> Iterator[_Row]:
         yield from _window(_WHOLE, analysis.latency.overall)
     if analysis.cost is not None:
         yield from _window(_WHOLE, analysis.cost.overall)
+        yield from _bill(analysis.cost)
     for part in (analysis.verdict, analysis.budget, analysis.latency, analysis.cost):
         windows = (*part.phases, *(part.windows if full else ())) if part else ()
         for window in windows:
             place_s = window.start_s - analysis.source.started_s
             yield from _window(window.name or f"window at {place_s:.1f} s", window)
+
+
+def _bill(cost: Cost) -> Iterator[_Row]:
+    """What was billed, by what it paid for, and the price."""
+    if cost.price is not None:
+        yield from _fields("price", _WHOLE, cost.price)
+    if cost.invoice is not None:
+        yield "invoice", _WHOLE, "usd", cost.invoice.usd, "USD"
+        for part in cost.invoice.parts:
+            yield "invoice", part.part, "usd", part.usd, "USD"
+            yield "invoice", part.part, "seconds", part.seconds, "s"
+    for offer in cost.offers:
+        name = f"{offer.price.provider} {offer.price.market} {offer.price.region} {offer.price.sku}"
+        yield "offer", name, "usd_per_1000", offer.usd_per_1000, "USD"
+    for warning in cost.warnings:
+        yield "cost", _WHOLE, "warning", warning, ""
 
 
 def _hardware(analysis: Analysis) -> Iterator[_Row]:

@@ -6,6 +6,7 @@ from analyzer.evidence import Fact
 from analyzer.formatting import MISSING, count, duration, gain, money, number, percent, scaled
 from analyzer.idle import CAUSES
 from analyzer.schema import Analysis, Share
+from analyzer.tables import money as money_tables
 from analyzer.tables.grid import Grid, class_name, columns
 from analyzer.tables.runs import brief, costs, latency, overview, percentile
 from analyzer.wording import figure, kernel_name, label, plain, quantity
@@ -22,7 +23,9 @@ def measured(analysis: Analysis) -> list[Grid]:
     if analysis.latency is not None:
         of_run.append(latency([analysis.latency.overall, *analysis.latency.phases]))
     if analysis.cost is not None:
-        of_run.append(costs([analysis.cost.overall, *analysis.cost.phases]))
+        parts = [analysis.cost.overall, *analysis.cost.phases]
+        of_run += [costs(parts), money_tables.rates(parts), money_tables.invoice(analysis.cost)]
+        of_run.append(money_tables.offers(analysis.cost))
     return _filled(
         devices(analysis),
         idle(analysis),

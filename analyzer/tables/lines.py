@@ -166,15 +166,18 @@ def cost(found: Cost | None) -> list[str]:
         return []
     whole = found.overall
     if whole.usd_per_1000 is None:
-        return [f"no cost: {plain(whole.reason or 'nothing to divide by')}"]
+        bill = f" · the bill is {money(whole.usd)}" if whole.usd is not None else ""
+        return [f"no cost: {plain(whole.reason or 'nothing to divide by')}{bill}", *map(plain, found.warnings)]
     words = [per_thousand(whole.usd_per_1000)]
+    if whole.usd_per_1000_slo is not None:
+        words.append(f"{money(whole.usd_per_1000_slo)} in SLO")
     if whole.usd_per_1000_busy is not None:
         words.append(f"{money(whole.usd_per_1000_busy)} when busy")
     if whole.usd_per_million_tokens is not None:
         words.append(f"{money(whole.usd_per_million_tokens)} / M tokens")
     if whole.joules_per_request is not None:
         words.append(f"{number(whole.joules_per_request)} J each")
-    return [" · ".join(words), *price(found)]
+    return [" · ".join(words), *price(found), *map(plain, found.warnings)]
 
 
 def price(found: Cost) -> list[str]:
@@ -183,7 +186,8 @@ def price(found: Cost) -> list[str]:
     if it is None:
         return []
     origin = " ".join(dict.fromkeys(plain(word, 60) for word in (it.provider, it.market, it.region, it.read_on)))
-    return [f"at {money(it.usd_per_gpu_hour)} / hour × {found.gpus} {plain(it.gpu, 40)}: {origin}"]
+    share = "" if found.share.origin == "whole" else f"{percent(found.share.ratio)} of "
+    return [f"at {money(it.usd_per_gpu_hour)} / hour × {share}{found.gpus} {plain(it.gpu, 40)}: {origin}"]
 
 
 def quality(analysis: Analysis) -> list[str]:

@@ -3,6 +3,7 @@
 from analyzer.formatting import money
 from analyzer.panels import View
 from analyzer.schema import Price
+from analyzer.tables import money as money_tables
 from analyzer.tables.grid import Grid, columns
 from analyzer.tables.runs import costs
 from analyzer.wording import plain
@@ -17,7 +18,9 @@ def tables(view: View) -> list[Grid]:
     found = view.analysis.cost
     if found is None:
         return []
-    return [costs([found.overall, *found.phases]), *([_price(found.price)] if found.price else [])]
+    parts = [found.overall, *found.phases]
+    grids = [costs(parts), money_tables.invoice(found), money_tables.rates(parts), money_tables.offers(found)]
+    return [*(grid for grid in grids if grid.rows), *([_price(found.price)] if found.price else [])]
 
 
 def _price(price: Price) -> Grid:
