@@ -74,6 +74,9 @@ def load_options(flags: Mapping[str, object], environ: Mapping[str, str], file: 
     }
     given |= {name: value for name, value in flags.items() if value is not None}
     given.pop("config", None)
+    if "prices" not in flags:
+        # Of the analyzer's own: the file of prices that its commands read.
+        given.pop("prices", None)
     try:
         options = msgspec.convert(dict(map(_field, given.items())), Options, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:

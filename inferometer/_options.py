@@ -16,3 +16,12 @@ Price: TypeAlias = Annotated[
     float | None,
     typer.Option(help="Dollars per GPU-hour, in place of the list price.", min=0, metavar="USD", show_default=False),
 ]
+PricesFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Your own prices, before those that come along: see inferometer prices.",
+        metavar="FILE",
+        envvar="INFEROMETER_PRICES",
+        show_default=False,
+    ),
+]

@@ -17,7 +17,7 @@ from analyzer.wording import plain
 from collector.errors import UserError
 from inferometer import _output
 from inferometer._extras import import_extra
-from inferometer._options import Paths, Price
+from inferometer._options import Paths, Price, PricesFile
 from inferometer._progress import progress
 
 if TYPE_CHECKING:
@@ -44,6 +44,21 @@ def run(  # noqa: PLR0913 - each argument is an option
     ] = None,
     timings: Annotated[bool, typer.Option("--timings", help="Say on stderr how long each step took.")] = False,
     price: Price = None,
+    prices: PricesFile = None,
+    usd_per_kwh: Annotated[
+        float | None,
+        typer.Option("--usd-per-kwh", help="Dollars per kWh, where the price leaves power out.", metavar="USD", min=0),
+    ] = None,
+    pue: Annotated[float, typer.Option(help="Energy of the building over that of its servers.", min=1)] = 1.0,
+    gpu_share: Annotated[
+        str | None,
+        typer.Option(
+            "--gpu-share", metavar="SHARE", help="Of a shared GPU: 0.5, a MIG profile (3g.40gb), or pids:812,815."
+        ),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(help="GPUs of the server, where they are not all of the run.", min=1)
+    ] = None,
     window: Annotated[float, typer.Option(metavar="SECONDS", help="Width of a window of a run.", min=0.1)] = 5.0,
     model: Annotated[
         Path | None,
@@ -66,6 +81,8 @@ def run(  # noqa: PLR0913 - each argument is an option
     inferometer analyze trace.json.gz
     inferometer analyze runs/monday --format html -o report.html
     inferometer analyze runs/ --format json | jq '.[].verdict.bottleneck'
+    inferometer analyze runs/monday --format focus -o charges.csv
+    inferometer analyze runs/owned --price 1.80 --usd-per-kwh 0.12 --pue 1.3
     inferometer analyze decode.json.gz --model config.json --full
     inferometer analyze decode.json.gz --format perfetto -o found.json.gz
     ```
@@ -78,7 +95,18 @@ def run(  # noqa: PLR0913 - each argument is an option
         raise UserError("a web page is no text for a terminal; name a file with -o report.html")
     report: Any = import_extra(f"{reports.__name__}.{form}", "analyzer")
     known = None if model is None else import_extra("analyzer.model", "analyzer").load_model(model, model_gpus)
-    options = {"price_usd_per_gpu_hour": price, "window_s": window, "model": known, "cache": cache}
+    billing = import_extra("analyzer.billing", "analyzer")
+    pricing = billing.Pricing(
+        usd_per_gpu_hour=price,
+        prices=billing.load_prices(prices),
+        usd_per_kwh=usd_per_kwh,
+        pue=pue,
+        gpu_share=gpu_share,
+        gpus=gpus,
+    )
+    options = {
+        "price_usd_per_gpu_hour": price, "pricing": pricing, "window_s": window, "model": known, "cache": cache,
+    }  # fmt: skip
     keep = getattr(report, "WITH_DATA", False)
     outcomes = _outcomes(paths, options | {"keep": True} if keep else options, jobs)
     began_s = time.perf_counter()
