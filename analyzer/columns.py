@@ -190,13 +190,21 @@ class RunData:
     samples: "Mapping[str, pd.DataFrame]"
     #: One row a scrape of a histogram: ``t_ns``, ``subject``, ``quantity``, ``edges``, ``cumulative``, ``sum``.
     histograms: "pd.DataFrame"
-    #: One row a request: ``t_ns``, ``ttft_s``, ``e2e_latency_s``, ``input_tokens``, ``output_tokens``, ``error``.
+    #: One row a request: ``t_ns``, ``ttft_s``, ``e2e_latency_s``, ``input_tokens``, ``output_tokens``, ``error``; and
+    #: where the source tells them ``queue_time_s``, ``prefill_s``, ``decode_s``.
     requests: "pd.DataFrame"
     events: tuple[Event, ...]
     #: Why a quantity is absent, by ``source/subject/quantity``.
     absences: Mapping[str, str]
     #: Names of the traces recorded with the run.
     traces: tuple[str, ...]
+    #: One row a gap between two tokens of a request: ``t_ns`` of the request and ``itl_s``; None where nobody saw them.
+    gaps: "pd.DataFrame | None" = None
+    #: What is counted as one inference, in a sentence; None where the engine's page decides it.
+    inference: str | None = None
+    #: What the importer could not use, and sentences of it that a reader must know.
+    losses: tuple[Loss, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def phases(self) -> tuple[Event, ...]:

@@ -8,7 +8,7 @@ from analyzer.columns import Bool, RunData, Spans, Trace
 from analyzer.schema import Quality
 from analyzer.steps import StepColumns
 from analyzer.timeline import clip, total, union
-from analyzer.windows import captures, extent
+from analyzer.windows import captures, extent, increase, scrapes, timed
 
 #: Above this share of the window the profiler's own work is worth a warning.
 DISTURBANCE_RATIO = 0.02
@@ -19,6 +19,10 @@ LEAST_COVERAGE_RATIO = 0.9
 #: Above this share of the device time, spans that overlap on their own stream are worth a warning. Programmatic
 #: dependent launch overlaps neighbours by microseconds, 0.05 % of the time in the traces of an H200.
 OVERLAP_RATIO = 0.01
+
+#: HTTP answers beyond what the engine finished that are worth a warning: those in flight at both ends are not.
+UNCOUNTED = 2
+UNCOUNTED_RATIO = 0.01
 
 #: Calls that put work on a device. Which work is theirs is known by correlation, never by their name.
 _LAUNCH = re.compile(r"(?:cuda|cu|hip)\w*(?:launch|memcpy|memset)", re.IGNORECASE)
@@ -106,9 +110,32 @@ def run_quality(data: RunData, observed_s: float, whole_s: float) -> Quality:
     captured = total(clip(union(*captures(data)), extent(data))) / 1e9
     # How the collector's own sources fared is not about the server.
     notes = [f"{name}: {why}" for name, why in sorted(data.absences.items()) if not name.startswith("collector/")]
+    notes = [
+        *data.notes,
+        *_uncounted(data),
+        *(fault for each in timed(data) for fault in scrapes(data, each)[2]),
+        *notes,
+    ]
     if captured:
         left_out = f"{captured:.1f} s of profiler captures and their wake are left out of verdict and utilization"
         notes.insert(0, f"{left_out}: a capture stalls the GPU.")
     expected = whole_s - captured
     coverage = min(1.0, observed_s / expected) if expected > 0 else 0.0
-    return Quality(coverage=coverage, losses=(), notes=tuple(notes))
+    return Quality(coverage=coverage, losses=data.losses, notes=tuple(notes))
+
+
+def _uncounted(data: RunData) -> list[str]:
+    """What the server answered over HTTP against what its engine says has finished."""
+    first, last = (np.array([instant], np.int64) for instant in extent(data))
+    counters = ("http_requests_total", "requests_ok_total", "requests_failed_total")
+    answered, ok, failed = (increase(data, "serving", counter, first, last) for counter in counters)
+    if answered is None or ok is None:
+        return []
+    finished = float(ok[0]) + (float(failed[0]) if failed is not None else 0.0)
+    missing = float(answered[0]) - finished
+    if not abs(missing) > max(UNCOUNTED, UNCOUNTED_RATIO * float(answered[0])):
+        return []
+    said = f"The server answered {answered[0]:,.0f} HTTP requests and its engine finished {finished:,.0f} sequences"
+    if missing > 0:
+        return [f"{said}: {missing:,.0f} were refused or aborted, and are in no figure of latency or cost."]
+    return [f"{said}: requests asked for several (n > 1, or lists of prompts), and each counts as one inference."]

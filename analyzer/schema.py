@@ -319,8 +319,8 @@ class LatencyStats:
 
     #: ``ttft_s``, ``tpot_s``, ``e2e_latency_s``, ``queue_time_s``, …
     measure: str
-    #: ``requests`` (each one known) or ``histogram`` (scraped buckets).
-    origin: Literal["requests", "histogram"]
+    #: ``requests`` (each one known), ``histogram`` (scraped buckets) or ``sums`` (a sum and a count: the mean alone).
+    origin: Literal["requests", "histogram", "sums"]
     n: int
     mean_s: float | None
     percentiles: tuple[Percentile, ...]
@@ -334,16 +334,19 @@ class LatencyWindow:
     start_s: float
     end_s: float
     stats: tuple[LatencyStats, ...]
-    #: Little's law: mean waiting over the rate of completion; an estimate, None where nothing completed.
+    #: Little's law: mean waiting over the rate at which requests leave the queue; an estimate, None where none left it.
     queue_delay_s: float | None
     requests_per_s: float | None
     input_tokens_per_s: float | None
     output_tokens_per_s: float | None
     requests_running: float | None
     requests_waiting: float | None
+    #: The same by the rate at which requests join the queue instead: the two agree where its length is steady.
+    queue_delay_low_s: float | None = None
+    queue_delay_high_s: float | None = None
 
     def stat(self, measure: str) -> LatencyStats | None:
-        """The best statistics of a measure: from requests where there are some, else from buckets."""
+        """The best statistics of a measure: from requests where there are some, else from what was scraped."""
         mine = [stats for stats in self.stats if stats.measure == measure]
         return min(mine, key=lambda stats: stats.origin != "requests", default=None)
 
@@ -355,6 +358,8 @@ class Latency:
     overall: LatencyWindow
     phases: tuple[LatencyWindow, ...]
     windows: tuple[LatencyWindow, ...]
+    #: What is counted as one inference, in a sentence.
+    inference: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ histograms are read as they stood at its edges, and a fall of a counter is a res
 what it counted since.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -37,11 +38,13 @@ def cut(data: RunData, window_s: float) -> tuple[Int64, Int64]:
 def extent(data: RunData) -> tuple[int, int]:
     """The run's first instant and the one after its last: of its samples, or of its requests where it has none."""
     instants = [frame["t_ns"] for frame in data.samples.values() if len(frame)]
-    if not instants and len(data.requests):
-        instants = [data.requests["t_ns"]]
-    if not instants:
-        return data.run.started_ns, data.run.ended_ns or data.run.started_ns
-    return min(int(t.min()) for t in instants), max(int(t.max()) for t in instants) + 1
+    if instants:
+        return min(int(t.min()) for t in instants), max(int(t.max()) for t in instants) + 1
+    first, last = data.run.started_ns, data.run.ended_ns or data.run.started_ns
+    if len(data.requests):
+        sent = int(data.requests["t_ns"].min()), int(data.requests["t_ns"].max()) + 1
+        return (min(first, sent[0]), max(last, sent[1])) if data.run.ended_ns else sent
+    return first, last
 
 
 def sections(data: RunData, start: Int64, end: Int64) -> tuple[list[str | None], Int64, Int64]:
@@ -172,31 +175,86 @@ def climbed(counter: Float64) -> Float64:
     return total
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scrapes:
+    """The scrapes of one subject's histogram that can be used, on the edges that all subjects share."""
+
+    t_ns: Int64
+    #: Observations at or below each edge and in all, restarts made to climb on, shape (n, k + 1); and their sum, (n,).
+    counted: Float64
+    summed: Float64
+
+
+def scrapes(data: RunData, quantity: str) -> tuple[tuple[float, ...], dict[str, Scrapes], tuple[str, ...]]:
+    """A histogram's scrapes by subject, and why some cannot be used.
+
+    Replicas and versions may differ in their buckets: the edges that all of them have are exact for all of them. A
+    page whose counts fall from one edge to the next cannot be, and is passed over. A server restarts now and then;
+    counts that fall time and again are of several servers that answer in turn, and say nothing.
+
+    Returns:
+        The edges, the scrapes by subject, and a sentence for whatever was left out.
+    """
+    frame = data.histograms[data.histograms["quantity"] == quantity]
+    every = set(frame["edges"])
+    shared = tuple(sorted(set.intersection(*map(set, every)))) if every else ()
+    found, faults = {}, []
+    if len(every) > 1:
+        faults.append(
+            f"{quantity}: buckets changed or differ between replicas; only their {len(shared)} common edges count."
+        )
+    for subject, rows in frame.groupby("subject", sort=True):
+        place = {edges: [*(edges.index(edge) for edge in shared), -1] for edges in set(rows["edges"])}
+        pages = zip(rows["edges"], rows["cumulative"], strict=True)
+        cumulative = np.array([[counts[column] for column in place[edges]] for edges, counts in pages], np.float64)
+        whole = np.isfinite(cumulative).all(axis=1) & (cumulative >= 0).all(axis=1)
+        whole &= (np.diff(cumulative, axis=1) >= 0).all(axis=1)
+        if not whole.all():
+            faults.append(
+                f"{quantity} of {subject}: {np.count_nonzero(~whole)} scrapes whose counts contradict each other."
+            )
+        t_ns, cumulative = rows["t_ns"].to_numpy(np.int64)[whole], cumulative[whole]
+        edges = rows["edges"].to_numpy()[whole]
+        restarted = np.r_[False, (np.diff(cumulative, axis=0) < 0).any(axis=1)][: len(t_ns)]
+        restarted[1:] |= edges[1:] != edges[:-1]
+        if np.count_nonzero(restarted) > max(FEW_RESTARTS, RESTARTS_RATIO * len(t_ns)):
+            again = f"its counts fall {np.count_nonzero(restarted)} times in {len(t_ns)} scrapes"
+            faults.append(f"{quantity} of {subject} is left out: {again}, as where several servers answer in turn.")
+        elif len(t_ns):
+            summed = _without_restarts(rows["sum"].to_numpy(np.float64)[whole][:, np.newaxis], restarted)[:, 0]
+            found[str(subject)] = Scrapes(t_ns=t_ns, counted=_without_restarts(cumulative, restarted), summed=summed)
+    return shared, found, tuple(faults)
+
+
+#: Restarts that are believed whatever the number of scrapes, and the share of scrapes beyond that.
+FEW_RESTARTS = 2
+RESTARTS_RATIO = 0.1
+
+
+def timed(data: RunData) -> list[str]:
+    """The histograms that were scraped, by name."""
+    return sorted(set(data.histograms["quantity"]))
+
+
 def bucket_increase(data: RunData, quantity: str, start: Int64, end: Int64) -> tuple[Float64, Float64, Float64] | None:
-    """What a histogram counted in each window, over all subjects that share their edges.
+    """What a histogram counted in each window, over all subjects.
 
     A window's count is what stood in the last scrape before its end less what stood in the last before its start.
 
     Returns:
         Upper edges of the finite buckets (k,), observations in each bucket and beyond the last (n, k + 1), and
-        the sums of what was observed (n,); None where the histogram was never scraped.
+        the sums of what was observed (n,), NaN where they fell; None where the histogram was never scraped.
     """
-    frame = data.histograms[data.histograms["quantity"] == quantity]
-    if not len(frame):
+    edges, found, _ = scrapes(data, quantity)
+    if not found:
         return None
-    edges = frame["edges"].iloc[-1]
     counts, sums = np.zeros((len(start), len(edges) + 1)), np.zeros(len(start))
-    for _, scrapes in frame[frame["edges"] == edges].groupby("subject", sort=True):
-        t_ns = scrapes["t_ns"].to_numpy(np.int64)
-        low, high = (np.maximum(np.searchsorted(t_ns, at, side="right") - 1, 0) for at in (start, end))
-        cumulative = np.array(scrapes["cumulative"].to_list(), np.float64)
-        restarted = np.r_[False, (np.diff(cumulative, axis=0) < 0).any(axis=1)]
-        grown = _without_restarts(cumulative, restarted)
-        summed = _without_restarts(scrapes["sum"].to_numpy(np.float64)[:, np.newaxis], restarted)[:, 0]
-        # A page that was written while it was read may count more below an edge than below the next.
-        counts += np.maximum(np.diff(grown[high] - grown[low], axis=1, prepend=0.0), 0)
-        sums += summed[high] - summed[low]
-    return np.asarray(edges, np.float64), counts, sums
+    for each in found.values():
+        low, high = (np.maximum(np.searchsorted(each.t_ns, at, side="right") - 1, 0) for at in (start, end))
+        # Each page is whole; of two that were written while they were read, one may be ahead in one bucket.
+        counts += np.maximum(np.diff(each.counted[high] - each.counted[low], axis=1, prepend=0.0), 0)
+        sums += each.summed[high] - each.summed[low]
+    return np.asarray(edges, np.float64), counts, np.where(sums >= 0, sums, np.nan)
 
 
 def _without_restarts(counted: Float64, restarted: Bool) -> Float64:

@@ -79,6 +79,11 @@ def entries(path: Path, text: Text, kind: type[T]) -> tuple[list[T], tuple[Loss,
     return found, (Loss(kind="unreadable", count=lost, note=note),)
 
 
+def one_line(*words: object) -> str:
+    """Why a request failed, in one line; something even where the file does not say."""
+    return " ".join(" ".join(str(word).split()) for word in words if word)[:400] or "failed"
+
+
 class Names(dict[str, int]):
     """Names by their index, in the order they were seen."""
 

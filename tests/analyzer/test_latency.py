@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
 
@@ -32,7 +33,7 @@ def percentile(stats: LatencyStats, q: float) -> Percentile:
     return next(percentile for percentile in stats.percentiles if percentile.q == q)
 
 
-def interpolated(values: list[float], q: float) -> float:
+def interpolated(values: Sequence[float], q: float) -> float:
     """Hyndman and Fan's type 7, by the book."""
     ordered = sorted(values)
     place = (len(ordered) - 1) * q
@@ -116,17 +117,14 @@ def test_the_interval_of_a_bucket_holds_the_true_quantile(edges: list[int], draw
 
     assert (len(drawn), sum(drawn) / len(drawn)) == pytest.approx((stats.n, stats.mean_s))
     for found in stats.percentiles:
-        true = sorted(drawn)[math.ceil(Fraction(str(found.q)) * len(drawn)) - 1]
         assert found.low_s is not None
-        assert found.low_s < true or true == 0
-        if true > edges[-1]:
-            assert (None, None, edges[-1]) == (found.value_s, found.high_s, found.low_s)
-            assert "beyond the last bucket" == found.note
+        for true in (interpolated(drawn, found.q), sorted(drawn)[math.ceil(Fraction(str(found.q)) * len(drawn)) - 1]):
+            assert found.low_s <= true + 1e-9
+            assert true - 1e-9 <= (math.inf if found.high_s is None else found.high_s)
+        if found.value_s is None:
+            assert (None, "beyond the last bucket") == (found.high_s, found.note)
         else:
-            assert found.value_s is not None
-            assert found.high_s is not None
-            assert true <= found.high_s
-            assert found.low_s <= found.value_s <= found.high_s
+            assert found.low_s <= found.value_s <= (edges[-1] if found.high_s is None else found.high_s)
 
 
 @pytest.mark.parametrize(
@@ -143,11 +141,14 @@ def test_an_interval_wider_than_20_percent_around_its_middle_is_limited_by_its_b
     assert {note} == {found.note for found in stats.percentiles}
 
 
-def test_a_histogram_of_which_only_the_count_is_known_bounds_nothing() -> None:
+def test_a_sum_and_a_count_are_a_mean_and_no_percentile() -> None:
     stats = from_buckets("ttft_s", np.array([]), np.array([7.0]), 3.5)
 
-    assert (7, 0.5) == (stats.n, stats.mean_s)
-    assert {(None, 0.0, None)} == {(found.value_s, found.low_s, found.high_s) for found in stats.percentiles}
+    assert ("sums", 7, 0.5, ()) == (stats.origin, stats.n, stats.mean_s, stats.percentiles)
+
+
+def test_a_sum_that_cannot_be_is_no_mean() -> None:
+    assert from_buckets("ttft_s", np.array([1.0]), np.array([7.0, 0.0]), NAN).mean_s is None
 
 
 def test_one_observation_is_all_percentiles_of_its_bucket() -> None:
@@ -294,6 +295,51 @@ def test_little_s_law_gives_the_delay_of_the_queue() -> None:
     data = run(serving(10, requests_waiting=4.0, requests_ok_total=np.arange(11) * 2))
 
     assert 2.0 == pytest.approx(told(data).overall.queue_delay_s)
+
+
+def test_a_queue_that_grows_holds_its_delay_between_the_rates_in_and_out() -> None:
+    """Ten join and two leave a second: who waits at the end waits longer than who waited at the start."""
+    data = run(serving(10, requests_waiting=np.arange(11) * 8.0, requests_ok_total=np.arange(11) * 2.0))
+
+    found = told(data).overall
+
+    assert (20.0, 4.0, 20.0) == pytest.approx(
+        (found.queue_delay_s, found.queue_delay_low_s, found.queue_delay_high_s), rel=1e-6
+    )
+
+
+def test_who_begins_to_run_has_left_the_queue_before_anything_ended() -> None:
+    running, waiting = np.linspace(0, 20, 11), np.full(11, 4.0)
+    data = run(serving(10, requests_running=running, requests_waiting=waiting, requests_ok_total=0.0))
+
+    assert 2.0 == pytest.approx(told(data).overall.queue_delay_s)
+
+
+def test_a_queue_that_nobody_joins_has_no_longest_delay() -> None:
+    data = run(serving(10, requests_waiting=np.linspace(20, 0, 11), requests_ok_total=np.arange(11) * 1.0))
+
+    found = told(data).overall
+
+    assert (10.0, 10.0) == pytest.approx((found.queue_delay_s, found.queue_delay_low_s), rel=1e-6)
+    assert found.queue_delay_high_s is None
+
+
+@given(st.floats(0.5, 20), st.floats(0.01, 2), st.integers(0, 2**32))
+def test_a_steady_queue_waits_as_long_as_its_requests_did(rate: float, wait_s: float, seed: int) -> None:
+    """Every request waits as long: what runs and waits is counted once a second, the law gives the wait back."""
+    arrived = np.sort(np.random.default_rng(seed).uniform(-10, 200, round(rate * 210)))
+    instants = np.arange(201)
+    waiting = np.searchsorted(arrived, instants) - np.searchsorted(arrived + wait_s, instants)
+    ended = np.searchsorted(arrived + wait_s + 1, instants)
+    running = np.searchsorted(arrived + wait_s, instants) - ended
+    found = told(run(serving(200, requests_running=running, requests_waiting=waiting, requests_ok_total=ended))).overall
+    if not waiting.any():
+        return
+
+    assert found.queue_delay_s is not None
+    # Sampled once a second, the mean of what waits has a deviation of its own.
+    spread = 5 * math.sqrt(wait_s / rate / 200 * max(1, 1 / wait_s))
+    assert wait_s == pytest.approx(found.queue_delay_s, abs=spread + 0.2 * wait_s)
 
 
 @pytest.mark.parametrize("counted", [7.0, NAN])

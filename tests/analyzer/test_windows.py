@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,7 @@ from analyzer.windows import (
     mean_of,
     or_none,
     outside,
+    scrapes,
     sections,
     window_of,
 )
@@ -288,16 +290,67 @@ def test_a_restart_shows_in_any_bucket_even_if_more_was_counted_since() -> None:
     assert ([[0, 0, 8]], [80.0]) == _counted(scrapes, 0, 5)
 
 
-def test_a_page_written_while_it_was_read_counts_nothing_negative() -> None:
-    counts, _ = _counted([scrape(0, (0, 0, 0)), scrape(5, (3, 2, 4))], 0, 5)
+def test_a_page_whose_counts_contradict_each_other_is_passed_over() -> None:
+    rows = [scrape(0, (0, 0, 0)), scrape(3, (3, 2, 4)), scrape(5, (3, 3, 5)), scrape(6, (3, 3, NAN))]
 
-    assert [[3, 0, 2]] == counts
+    assert [[3, 0, 2]] == _counted(rows, 0, 7)[0]
+    assert ("ttft_s of engine:0: 2 scrapes whose counts contradict each other.",) == _faults(rows)
 
 
-def test_only_scrapes_with_the_edges_of_the_last_one_count() -> None:
-    scrapes = [scrape(0, (0, 9)), scrape(2, (9, 99)), scrape(5, (1, 2, 3)), scrape(8, (2, 4, 6))]
+def test_the_common_edges_of_all_scrapes_count() -> None:
+    rows = [scrape(0, (0, 9)), scrape(2, (9, 99)), scrape(5, (1, 2, 3)), scrape(8, (2, 4, 6))]
 
-    assert ([[0, 0, 0], [1, 1, 1]], [0, 0]) == _counted(scrapes, 0, 5, 10)
+    assert ([[10, 83], [1, 2]], [0, 0]) == _counted(rows, 0, 5, 10)
+    assert ["ttft_s: buckets changed or differ between replicas; only their 1 common edges count."] == [*_faults(rows)]
+
+
+def test_replicas_with_other_buckets_share_what_they_have_in_common() -> None:
+    rows = [
+        *(scrape(at_s, (n, 2 * n, 3 * n), edges=(0.1, 0.2), subject="engine:0") for at_s, n in ((0, 0), (5, 10))),
+        *(scrape(at_s, (n, 2 * n, 3 * n), edges=(0.2, 0.3), subject="engine:1") for at_s, n in ((0, 0), (5, 4))),
+    ]
+
+    found = bucket_increase(run(histograms=rows), "ttft_s", *spans(0, 5))
+
+    assert found is not None
+    assert ([0.2], [[24, 18]]) == (found[0].tolist(), found[1].tolist())
+
+
+def test_counts_that_fall_time_and_again_are_of_several_servers_and_say_nothing() -> None:
+    rows = [scrape(second, (second + 50 * (second % 2),) * 2) for second in range(20)]
+
+    assert bucket_increase(run(histograms=rows), "ttft_s", *spans(0, 20)) is None
+    assert "its counts fall 9 times in 20 scrapes" in _faults(rows)[0]
+
+
+def test_a_sum_that_falls_while_the_counts_climb_is_no_sum() -> None:
+    counts, sums = _counted([scrape(0, (0, 0), sum=5.0), scrape(5, (2, 2), sum=1.0)], 0, 5)
+
+    assert [[2, 0]] == counts
+    assert [True] == [math.isnan(each) for each in sums]
+
+
+def _faults(rows: list[dict[str, object]]) -> tuple[str, ...]:
+    return scrapes(run(histograms=rows), "ttft_s")[2]
+
+
+@given(st.lists(st.lists(st.floats(0.001, 2), max_size=30), min_size=1, max_size=4), st.data())
+def test_replicas_add_up_to_what_one_server_would_have_counted(drawn: list[list[float]], data: st.DataObject) -> None:
+    every = [0.01, 0.05, 0.1, 0.5, 1.0]
+    edges = [sorted({0.1, *data.draw(st.sets(st.sampled_from(every)))}) for _ in drawn]
+    rows = []
+    for replica, (values, mine) in enumerate(zip(drawn, edges, strict=True)):
+        counts = (*(sum(value <= edge for value in values) for edge in mine), len(values))
+        for at_s, read in ((0, (0,) * len(counts)), (5, counts)):
+            rows.append(scrape(at_s, read, edges=tuple(mine), subject=f"engine:{replica}"))
+    shared = sorted(set.intersection(*map(set, edges)))
+
+    found = bucket_increase(run(histograms=rows), "ttft_s", *spans(0, 5))
+
+    assert found is not None
+    together = [value for values in drawn for value in values]
+    cumulative = [*(sum(value <= edge for value in together) for edge in shared), len(together)]
+    assert (shared, cumulative) == (found[0].tolist(), np.cumsum(found[1][0]).tolist())
 
 
 def test_as_many_scrapes_as_edges_are_not_compared_one_by_one() -> None:
