@@ -6,12 +6,11 @@ would run as a formula begins with an apostrophe.
 
 import csv
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO, TypeAlias
 
+from analyzer.reports._cells import cell
 from analyzer.schema import Analysis, Cost, CostWindow, LatencyStats, LatencyWindow, UseWindow, VerdictWindow
-from analyzer.wording import plain
 
 SUFFIX = ".csv"
 
@@ -19,9 +18,6 @@ SUFFIX = ".csv"
 _Row: TypeAlias = tuple[str, str, str, str | float | None, str]
 
 _WHOLE = "all"
-
-#: What makes a spreadsheet take a cell for a formula.
-_FORMULA = ("=", "+", "-", "@")
 
 #: What a measure's name ends in → its unit; the first that fits is taken.
 _UNITS = {
@@ -67,14 +63,7 @@ def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:
     writer.writerow(("source", "section", "name", "measure", "value", "unit"))
     for analysis in analyses:
         for row in _rows(analysis, full=full):
-            writer.writerow([_cell(value) for value in (analysis.source.name, *row)])
-
-
-def _cell(value: str | float | None) -> str | float | None:
-    if not isinstance(value, str):
-        return value if value is None or math.isfinite(value) else None
-    text = plain(value)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+            writer.writerow([cell(value) for value in (analysis.source.name, *row)])
 
 
 def _rows(analysis: Analysis, *, full: bool) -> Iterator[_Row]:

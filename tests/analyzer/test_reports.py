@@ -61,7 +61,11 @@ def named(kind: str, *names: str) -> Analysis:
     )
 
 
-@pytest.fixture(params=sorted(REPORTS))
+#: It has charges or refuses, and tests of its own.
+CHARGES = {"focus"}
+
+
+@pytest.fixture(params=sorted(set(REPORTS) - CHARGES))
 def report(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
