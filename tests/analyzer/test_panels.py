@@ -100,7 +100,7 @@ def test_a_panel_escapes_names_from_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", RUN_PANELS)
 def test_run_panels_share_one_time_axis(name: str) -> None:
-    if PANELS[name].PAGE == "reference":
+    if PANELS[name].PAGE == "reference" or name == "invoice":
         return
     axis = PANELS[name].figure(own(PANELS[name])).layout.xaxis
     assert axis.type == "date"
@@ -311,3 +311,32 @@ def test_the_reference_is_named_with_its_engine_and_hardware() -> None:
     nameless = replace(source, engine=None, gpus=())
     assert theme.reference_name(builders.run_analysis(source=several)) == "reference: vLLM 0.23.0 on 4 × H200"
     assert theme.reference_name(builders.run_analysis(source=nameless)) == "reference: vllm_h200"
+
+
+def test_the_bars_of_the_invoice_climb_to_its_sum() -> None:
+    figure = PANELS["invoice"].figure(view(builders.run_analysis()))
+
+    *parts, whole = [(bar.base[0], bar.y[0]) for bar in figure.data]
+    assert [base for base, _ in parts[1:]] == pytest.approx([base + usd for base, usd in parts[:-1]])
+    assert whole == pytest.approx((0.0, parts[-1][0] + parts[-1][1]))
+    assert "idle: $0.00420, 9.9 %, 10 s" in [bar.hovertext[0] for bar in figure.data]
+
+
+def test_an_invoice_of_nothing_is_drawn_as_nothing_paid() -> None:
+    cost = builders.run_analysis().cost
+    assert cost is not None
+    free = replace(cost, invoice=builders.invoice(idle=0.0))
+
+    figure = PANELS["invoice"].figure(view(builders.run_analysis(cost=free)))
+
+    assert [bar.text[0] for bar in figure.data] == ["$0.00", "$0.00"]
+
+
+def test_a_run_without_an_invoice_says_why() -> None:
+    cost = builders.run_analysis().cost
+    assert cost is not None
+    unpriced = replace(cost, invoice=None, overall=builders.cost_window(reason="no price for this GPU"))
+
+    assert "no data: no price for this GPU" in texts(
+        PANELS["invoice"].figure(view(builders.run_analysis(cost=unpriced)))
+    )

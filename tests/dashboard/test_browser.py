@@ -28,7 +28,7 @@ _PATIENCE_MS = 30_000
 TABS = {
     "Utilization": ("utilization", "power_clocks"),
     "Tail latency": ("latency", "queue"),
-    "Cost": ("cost", "throughput"),
+    "Cost": ("cost", "invoice", "throughput"),
     "Reference": ("reference",),
     "Traces": ("kernel_budget", "steps", "kernels"),
 }
