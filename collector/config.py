@@ -4,6 +4,7 @@ A key is a field of ``Options`` in any of them: ``--interval`` and ``interval = 
 ``INFEROMETER_INTERVAL=500ms`` set ``interval_s``. Units are written, or seconds are meant.
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ _UNITS_BYTES = {"": 1, "B": 1} | {
 }
 _SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT]?i?B?)\s*", re.IGNORECASE)
 #: What a user calls an option → the field of ``Options``: the same without its unit.
-_FIELDS = {re.sub("_(?:s|ratio|bytes)$", "", field.name): field.name for field in fields(Options)}
+_FIELDS = {re.sub("_(?:s|ratio|bytes|usd)$", "", field.name): field.name for field in fields(Options)}
 _SHORTEST_INTERVAL_S = 0.1
 #: A run folder drops spans of ten minutes, and always keeps the newest.
 _SHORTEST_KEPT_S, _SMALLEST_KEPT_BYTES = 600.0, 100_000_000
@@ -87,6 +88,11 @@ def load_options(flags: Mapping[str, object], environ: Mapping[str, str], file: 
             raise UserError(f"{name.removesuffix('_s')} of {seconds:g} s: the GPU's counters refresh every 100 ms")
     if options.keep_for_s is not None and options.keep_for_s < _SHORTEST_KEPT_S:
         raise UserError(f"keep_for of {options.keep_for_s:g} s: the shortest is 10m, because ten minutes go at a time")
+    price = options.price_per_gpu_hour_usd
+    if price is not None and not 0 <= price < math.inf:
+        raise UserError(f"price_per_gpu_hour of {price:g}: a price is zero dollars or more")
+    if options.billed_gpus is not None and not 0 < options.billed_gpus < math.inf:
+        raise UserError(f"billed_gpus of {options.billed_gpus:g}: a server is billed for more than no GPU")
     if 0 < options.keep_size_bytes < _SMALLEST_KEPT_BYTES:
         raise UserError(f"keep_size of {options.keep_size_bytes:,} bytes: the smallest is 100MB, and 0 is no limit")
     return options

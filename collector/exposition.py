@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from collector import _dcgm
 from collector.catalogue import CATALOGUE, Quantity
 from collector.health import Clock, Health
+from collector.price import Price
 from collector.schema import Absent, Gpu, Histogram, Sample
 from collector.store import Record
 
@@ -50,13 +51,18 @@ class Exposition(Collector):
     gpus: tuple[Gpu, ...] = ()
     compat_dcgm: bool = False
     clock: Clock = field(default_factory=Clock)
+    #: What the server costs; None where nobody gave a price, or nobody knows how many GPUs it has.
+    price: Price | None = None
     _samples: dict[tuple[str, str], Sample] = field(default_factory=dict)
     _histograms: dict[tuple[str, str], Histogram] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def observe(self, records: Iterable[Record]) -> None:
         """Keep the newest of each subject."""
+        records = list(records)
         with self._lock:
+            if self.price is not None:
+                self.price.observe(records)
             for record in records:
                 if isinstance(record, Sample):
                     # A reading leaves out what is not due; what was read before still stands.
@@ -73,6 +79,7 @@ class Exposition(Collector):
         """Families of everything that is fresh, sorted by name."""
         with self._lock:
             samples, histograms = list(self._samples.values()), list(self._histograms.values())
+            costs = list(self.price.families(self.clock.now_ns())) if self.price is not None else []
         families = {name: _family(CATALOGUE[name]) for name in _present(samples, histograms)}
         for sample in samples:
             for quantity, value in sample.values.items():
@@ -82,6 +89,7 @@ class Exposition(Collector):
         for histogram in histograms:
             _add_buckets(families[histogram.quantity], histogram)
         yield from (families[name] for name in sorted(families))
+        yield from costs
         yield from self._info()
         if self.compat_dcgm:
             yield from _dcgm.families(samples, self.gpus)

@@ -38,6 +38,10 @@ class Options:
     keep_size_bytes: int = 10_000_000_000
     #: Recording pauses while the disk has less than this left; None is 500 MB, or 2 % of a disk of less than 25 GB.
     keep_free_bytes: int | None = None
+    #: Dollars for a GPU-hour; with it what the server costs is exported.
+    price_per_gpu_hour_usd: float | None = None
+    #: GPUs that the server is billed for, 0.5 for half of one; None is every GPU that is seen.
+    billed_gpus: float | None = None
     #: A server no plugin knows: metric family → quantity of the catalogue.
     generic: Mapping[str, str] = field(default_factory=dict)
     #: Where the system's own trees lie; tests bring theirs.

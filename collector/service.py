@@ -16,6 +16,7 @@ from collector.health import Clock
 from collector.identity import Identifier, check
 from collector.options import Options
 from collector.plugins import discover
+from collector.price import Price
 from collector.recorder import Recorder
 from collector.sampler import Sampler
 from collector.schema import Engine, Gpu, Run
@@ -93,9 +94,22 @@ class Service:
     def _begin(self, sampler: Sampler) -> None:
         """Read with the options as they are now."""
         self._exposition.compat_dcgm = self.options.compat == "dcgm"
+        self._exposition.price = self._price()
         self._exposition.health = {name: runner.health for name, runner in sampler.runners.items()}
         sampler.start()
         self._sampler = sampler
+
+    def _price(self) -> Price | None:
+        """The price as the options have it now; what was counted under the same one is kept."""
+        options, before = self.options, self._exposition.price
+        billed = len(self.gpus) if options.billed_gpus is None else options.billed_gpus
+        if options.price_per_gpu_hour_usd is None:
+            return None
+        if not billed:
+            self.say("no cost is exported: no GPU is seen, so tell how many are billed with billed_gpus")
+            return None
+        usd_per_hour = options.price_per_gpu_hour_usd * billed
+        return before if before is not None and before.usd_per_hour == usd_per_hour else Price(usd_per_hour)
 
     def _reread(self, sampler: Sampler) -> Sampler:
         """Go on with the options as they are read now; with those that were used where there is a mistake in them."""

@@ -1,7 +1,7 @@
 """What the bill paid for: each bar begins where the one before it ends, and the last is their sum, the invoice.
 
-Green are answers, orange is what brought none: start-up, idle time, requests that failed or came too late. Who has which
-part of the busy time goes by the number of requests; the whole is the price times the hours.
+Green are answers, orange is what brought none: start-up, idle time, requests that failed or came too late. Who has
+which part of the busy time goes by the number of requests; the whole is the price times the hours.
 """
 
 import plotly.graph_objects as go

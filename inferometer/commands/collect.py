@@ -37,6 +37,12 @@ def run(  # noqa: PLR0913 - one parameter an option
         str | None,
         typer.Option(help="Pause recording while the disk has less left.  [default: 500MB, or 2 % of the disk]"),
     ] = None,
+    price_per_gpu_hour: Annotated[
+        float | None, typer.Option(help="Export what the server costs at this price.", metavar="USD")
+    ] = None,
+    billed_gpus: Annotated[
+        float | None, typer.Option(help="GPUs it is billed for, 0.5 for half of one.  [default: all that are seen]")
+    ] = None,
     compat: Annotated[str | None, typer.Option(help="'dcgm' adds the names of dcgm-exporter.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with the same options.")] = None,
 ) -> None:
@@ -62,6 +68,7 @@ def run(  # noqa: PLR0913 - one parameter an option
         "run": run, "endpoint": endpoint, "engine": engine, "pid": pid, "listen": listen, "interval": interval,
         "gpu_interval": gpu_interval, "duration": duration, "sources": sources, "max_cpu": max_cpu,
         "keep_for": keep_for, "keep_size": keep_size, "keep_free": keep_free, "compat": compat,
+        "price_per_gpu_hour": price_per_gpu_hour, "billed_gpus": billed_gpus,
     }  # fmt: skip
 
     # What is asked for is checked here, where a mistake costs nothing yet.

@@ -23,7 +23,7 @@ def test_the_help_has_every_option_and_every_source(
     assert cli.main(["collect", "--help"]) == 0
     page = capsys.readouterr().out
 
-    options = {re.sub("_(?:s|ratio|bytes)$", "", field.name) for field in fields(Options)} - _NO_FLAG
+    options = {re.sub("_(?:s|ratio|bytes|usd)$", "", field.name) for field in fields(Options)} - _NO_FLAG
     flags = {f"--{option.replace('_', '-')}" for option in options | {"config", "help"}}
     assert flags == set(re.findall(r"^│ (--[a-z-]+)", page, re.MULTILINE))
     assert ", ".join(discover(sources)) in page
