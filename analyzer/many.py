@@ -17,7 +17,7 @@ from analyzer.billing import Pricing
 from analyzer.columns import RunData, Trace
 from analyzer.importers import Progress
 from analyzer.model import Model
-from analyzer.schema import Analysis, Quality, Source
+from analyzer.schema import Analysis, Quality, Slo, Source
 from analyzer.sources import find_sources
 from analyzer.verdict import abstention
 from collector.errors import UserError
@@ -57,6 +57,7 @@ def analyse(  # noqa: PLR0913 - what may be told of any source
     price_usd_per_gpu_hour: float | None,
     pricing: Pricing | None = None,
     window_s: float,
+    slo: Slo | None = None,
     model: Model | None = None,
     cache: bool = False,
     keep: bool = False,
@@ -70,6 +71,7 @@ def analyse(  # noqa: PLR0913 - what may be told of any source
         price_usd_per_gpu_hour=price_usd_per_gpu_hour,
         pricing=pricing,
         window_s=window_s,
+        slo=slo,
         model=model,
         timings=timings,
     )

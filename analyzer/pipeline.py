@@ -23,7 +23,8 @@ from analyzer.latency import latency
 from analyzer.model import Model
 from analyzer.quality import LEAST_COVERAGE_RATIO, run_quality, trace_quality
 from analyzer.roofline import hardware
-from analyzer.schema import Analysis, Budget, Comparison, Source, Steps
+from analyzer.schema import Analysis, Budget, Comparison, Slo, Source, Steps
+from analyzer.slo import answers_within, service
 from analyzer.sources import find_sources, load
 from analyzer.stacks import busiest_frames
 from analyzer.step_inference import infer_steps
@@ -61,6 +62,7 @@ def analyze(  # noqa: PLR0913 - what may be told of any source
     price_usd_per_gpu_hour: float | None = None,
     pricing: Pricing | None = None,
     window_s: float = WINDOW_S,
+    slo: Slo | None = None,
     model: Model | None = None,
     cache: bool = False,
     progress: Progress | None = None,
@@ -73,6 +75,7 @@ def analyze(  # noqa: PLR0913 - what may be told of any source
         price_usd_per_gpu_hour: Your price; without it the first sourced price of the GPU.
         pricing: Everything else about prices: a file of your own, power, the share of a GPU.
         window_s: Length of the windows of a run's verdict, latency and cost, seconds.
+        slo: Targets to hold a run's requests against.
         model: The model that ran in a trace, for what its steps must read and compute at the least.
         cache: Keep a trace's columns beside its file, and use what was kept.
         progress: Called with bytes done and bytes in all while a file is read.
@@ -89,6 +92,7 @@ def analyze(  # noqa: PLR0913 - what may be told of any source
         price_usd_per_gpu_hour=price_usd_per_gpu_hour,
         pricing=pricing,
         window_s=window_s,
+        slo=slo,
         model=model,
         timings=timings,
     )
@@ -116,6 +120,7 @@ def conclude(
     price_usd_per_gpu_hour: float | None = None,
     pricing: Pricing | None = None,
     window_s: float = WINDOW_S,
+    slo: Slo | None = None,
     model: Model | None = None,
     timings: Timings | None = None,
 ) -> Analysis:
@@ -126,7 +131,7 @@ def conclude(
     pricing = pricing or Pricing()
     if price_usd_per_gpu_hour is not None:
         pricing = replace(pricing, usd_per_gpu_hour=price_usd_per_gpu_hour)
-    return _conclude_run(data, pricing, window_s, timings)
+    return _conclude_run(data, pricing, window_s, slo, timings)
 
 
 def _conclude_trace(trace: Trace, model: Model | None, timings: Timings) -> Analysis:
@@ -205,7 +210,9 @@ def _no_device_work(trace: Trace) -> str:
     )
 
 
-def _conclude_run(data: RunData, pricing: Pricing, window_s: float, timings: Timings) -> Analysis:
+def _conclude_run(
+    data: RunData, pricing: Pricing, window_s: float, slo: Slo | None, timings: Timings
+) -> Analysis:
     gpu = data.run.gpus[0].name if data.run.gpus else ""
     first, last = extent(data)
     start, end = cut(data, max(window_s, (last - first) / 1e9 / MAX_WINDOWS))
@@ -220,8 +227,9 @@ def _conclude_run(data: RunData, pricing: Pricing, window_s: float, timings: Tim
         budget = run_budget(data, evidence, start, end)
     with timings.step("latency"):
         latencies = latency(data, start, end)
+        served = service(data, slo, start, end) if slo else None
     with timings.step("cost"):
-        costs = cost(data, terms(data, pricing), start, end)
+        costs = cost(data, terms(data, pricing), start, end, answers_within(served) if served else ())
     return Analysis(
         source=Source(
             kind="run",
@@ -236,5 +244,6 @@ def _conclude_run(data: RunData, pricing: Pricing, window_s: float, timings: Tim
         verdict=judged,
         budget=budget,
         latency=latencies,
+        slo=served,
         cost=costs,
     )

@@ -371,6 +371,55 @@ class PriceChange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Slo:
+    """What a service promises: a request is good that was answered within every limit."""
+
+    name: str
+    #: Share of the requests that are to be good, 0–1.
+    target_ratio: float
+    #: Measure → the most it may be, seconds.
+    limits_s: Mapping[str, float]
+    source: str
+    read_on: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SloWindow:
+    """How a service kept its promise in one part of a run; two bounds where only buckets are known."""
+
+    name: str | None
+    start_s: float
+    end_s: float
+    #: What it was judged by; None where it cannot be told, and ``reason`` says why.
+    origin: Literal["requests", "histogram"] | None
+    #: Answered and failed; a failed request is never good.
+    requests: int | None
+    failed: int | None
+    good_low: int | None
+    good_high: int | None
+    good_low_ratio: float | None
+    good_high_ratio: float | None
+    goodput_low_requests_per_s: float | None
+    goodput_high_requests_per_s: float | None
+    #: How many times faster than allowed the error budget is spent: the share that is not good over what may not be.
+    burn_rate_low: float | None
+    burn_rate_high: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A promise, and how it was kept over a whole run, by phase, and over time."""
+
+    slo: Slo
+    #: The error budget of the whole run: how many requests may be not good.
+    budget_requests: float | None
+    overall: SloWindow
+    phases: tuple[SloWindow, ...]
+    windows: tuple[SloWindow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Price:
     """One price, with everything needed to judge it."""
 
@@ -538,6 +587,8 @@ class Analysis:
     roofline: Roofline | None = None
     stacks: tuple[StackFrame, ...] | None = None
     latency: Latency | None = None
+    #: None where no targets were given.
+    slo: Service | None = None
     cost: Cost | None = None
     #: Of a trace that was analysed together with those of other ranks of its job.
     rank: RankTime | None = None

@@ -10,7 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO, TypeAlias
 
 from analyzer.reports._cells import cell
-from analyzer.schema import Analysis, Cost, CostWindow, LatencyStats, LatencyWindow, UseWindow, VerdictWindow
+from analyzer.schema import (
+    Analysis,
+    Cost,
+    CostWindow,
+    LatencyStats,
+    LatencyWindow,
+    Service,
+    SloWindow,
+    UseWindow,
+    VerdictWindow,
+)
 
 SUFFIX = ".csv"
 
@@ -82,10 +92,11 @@ def _rows(analysis: Analysis, *, full: bool) -> Iterator[_Row]:
         yield from _fields("rank", f"rank {analysis.rank.rank}", analysis.rank)
     if analysis.latency is not None:
         yield from _window(_WHOLE, analysis.latency.overall)
+    yield from _promise(analysis.slo)
     if analysis.cost is not None:
         yield from _window(_WHOLE, analysis.cost.overall)
         yield from _bill(analysis.cost)
-    for part in (analysis.verdict, analysis.budget, analysis.latency, analysis.cost):
+    for part in (analysis.verdict, analysis.budget, analysis.latency, analysis.slo, analysis.cost):
         windows = (*part.phases, *(part.windows if full else ())) if part else ()
         for window in windows:
             place_s = window.start_s - analysis.source.started_s
@@ -142,7 +153,18 @@ def _work(analysis: Analysis, *, full: bool) -> Iterator[_Row]:
         yield from _fields("stack", f"{frame.thread}: {frame.name}", frame)
 
 
-def _window(name: str, window: VerdictWindow | UseWindow | LatencyWindow | CostWindow) -> Iterator[_Row]:
+def _promise(service: Service | None) -> Iterator[_Row]:
+    """Targets, and how the whole run kept them."""
+    if service is None:
+        return
+    yield from _fields("slo", service.slo.name, service.slo)
+    for measure, limit in service.slo.limits_s.items():
+        yield "slo", service.slo.name, f"limit of {measure}", limit, "s"
+    yield from _fields("slo", _WHOLE, service)
+    yield from _window(_WHOLE, service.overall)
+
+
+def _window(name: str, window: VerdictWindow | UseWindow | LatencyWindow | SloWindow | CostWindow) -> Iterator[_Row]:
     """What was concluded about one part of a run."""
     match window:
         case VerdictWindow():
@@ -151,6 +173,8 @@ def _window(name: str, window: VerdictWindow | UseWindow | LatencyWindow | CostW
                 yield "verdict", name, f"share of {bottleneck}", share, "ratio"
         case UseWindow():
             yield from _means(name, window.means)
+        case SloWindow():
+            yield from _fields("slo", name, window)
         case CostWindow():
             yield from _fields("cost", name, window)
         case LatencyWindow():

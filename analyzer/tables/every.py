@@ -8,6 +8,7 @@ from analyzer.idle import CAUSES
 from analyzer.schema import Analysis, Share
 from analyzer.tables import money as money_tables
 from analyzer.tables.grid import Grid, class_name, columns
+from analyzer.tables.promises import promises
 from analyzer.tables.runs import brief, costs, latency, overview, percentile
 from analyzer.wording import figure, kernel_name, label, plain, quantity
 
@@ -22,6 +23,8 @@ def measured(analysis: Analysis) -> list[Grid]:
     of_run = []
     if analysis.latency is not None:
         of_run.append(latency([analysis.latency.overall, *analysis.latency.phases]))
+    if analysis.slo is not None:
+        of_run.append(promises([analysis.slo.overall, *analysis.slo.phases]))
     if analysis.cost is not None:
         parts = [analysis.cost.overall, *analysis.cost.phases]
         of_run += [costs(parts), money_tables.rates(parts), money_tables.invoice(analysis.cost)]

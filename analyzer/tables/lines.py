@@ -7,6 +7,7 @@ from analyzer.bottlenecks import bottleneck
 from analyzer.formatting import count, duration, gain, money, number, per_thousand, percent, scaled
 from analyzer.idle import CAUSES
 from analyzer.schema import Analysis, Cost, DeviceBudget, Verdict
+from analyzer.tables.promises import sentences
 from analyzer.tables.runs import ACTIVITY, brief, percentile
 from analyzer.wording import label, plain
 
@@ -44,6 +45,7 @@ def topics(analysis: Analysis) -> list[tuple[str, list[str]]]:
         ("steps", steps(analysis)),
         ("roofline", roofline(analysis)),
         ("latency", latency(analysis)),
+        ("targets", sentences(analysis.slo)),
         ("cost", cost(analysis.cost)),
         ("quality", quality(analysis)),
     ]
@@ -149,11 +151,16 @@ def roofline(analysis: Analysis) -> list[str]:
 
 
 def latency(analysis: Analysis) -> list[str]:
-    """The tail of the whole run: TTFT at three percentiles, TPOT at its median."""
+    """The tail of the whole run: TTFT at three percentiles, TPOT at its median; means where no more is known."""
     overall = analysis.latency.overall if analysis.latency else None
     words = []
     for measure, quantiles in (("ttft_s", (0.5, 0.95, 0.99)), ("tpot_s", (0.5,))):
-        if overall is not None and overall.stat(measure) is not None:
+        stats = overall.stat(measure) if overall is not None else None
+        if overall is None or stats is None:
+            continue
+        if stats.origin == "sums":
+            words.append(f"{label(measure)} mean {duration(stats.mean_s)}, from sums alone")
+        else:
             figures = " / ".join(brief(percentile(overall, measure, q)) for q in quantiles)
             names = "/".join(f"p{100 * q:.0f}" for q in quantiles)
             words.append(f"{label(measure)} {names} {figures}")

@@ -92,15 +92,22 @@ def brief(item: Percentile | None) -> str:
 
 
 def latency(windows: Iterable[LatencyWindow]) -> Grid:
-    """Every latency measure of each window, percentiles with the interval that holds them."""
+    """Every latency measure of each window, percentiles with the interval that holds them.
+
+    Means stand beside them where sums are all that is known of a measure.
+    """
+    windows = list(windows)
+    coarse = any(stats.origin == "sums" for window in windows for stats in window.stats)
+    mean = [">mean"] if coarse else []
     return Grid(
         title="Latency",
-        columns=columns("phase", "measure", ">n", ">p50", ">p95", ">p99", ">p99 lies in", "from"),
+        columns=columns("phase", "measure", ">n", *mean, ">p50", ">p95", ">p99", ">p99 lies in", "from"),
         rows=tuple(
             (
                 plain(window.name or "all", 40),
                 label(stats.measure),
                 count(stats.n),
+                *([duration(stats.mean_s)] if coarse else []),
                 *(brief(percentile(window, stats.measure, q)) for q in (0.5, 0.95, 0.99)),
                 _bounds(percentile(window, stats.measure, 0.99)),
                 {"histogram": "buckets"}.get(stats.origin, stats.origin),

@@ -60,6 +60,9 @@ def run(  # noqa: PLR0913 - each argument is an option
         int | None, typer.Option(help="GPUs of the server, where they are not all of the run.", min=1)
     ] = None,
     window: Annotated[float, typer.Option(metavar="SECONDS", help="Width of a window of a run.", min=0.1)] = 5.0,
+    slo: Annotated[
+        str | None, typer.Option(metavar="FILE|NAME", help="Targets of a run: a TOML file, or published ones by name.")
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="config.json of a trace's model: what its steps must read at the least."),
@@ -80,6 +83,7 @@ def run(  # noqa: PLR0913 - each argument is an option
     ```
     inferometer analyze trace.json.gz
     inferometer analyze runs/monday --format html -o report.html
+    inferometer analyze runs/monday --slo llama-3.1-8b-interactive
     inferometer analyze runs/ --format json | jq '.[].verdict.bottleneck'
     inferometer analyze runs/monday --format focus -o charges.csv
     inferometer analyze runs/owned --price 1.80 --usd-per-kwh 0.12 --pue 1.3
@@ -104,7 +108,9 @@ def run(  # noqa: PLR0913 - each argument is an option
         gpu_share=gpu_share,
         gpus=gpus,
     )
+    targets = None if slo is None else import_extra("analyzer.slo", "analyzer").load_slo(slo)
     options = {
+        "slo": targets,
         "price_usd_per_gpu_hour": price, "pricing": pricing, "window_s": window, "model": known, "cache": cache,
     }  # fmt: skip
     keep = getattr(report, "WITH_DATA", False)

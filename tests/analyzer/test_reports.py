@@ -112,7 +112,7 @@ class TestJson:
 
         assert [
             "schema_version", "source", "quality", "verdict", "budget", "steps", "kernels", "roofline", "stacks",
-            "latency", "cost", "rank",
+            "latency", "slo", "cost", "rank",
         ] == list(tree)  # fmt: skip
         assert ["bottleneck", "confidence", "abstained", "shares"] == list(tree["verdict"])[:4]
         assert ["bottleneck", "share", "recoverable_s"] == list(tree["verdict"]["shares"][0])[:3]
