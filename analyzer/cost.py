@@ -2,7 +2,8 @@
 
 ``usd = rate · GPUs · share · hours`` over the whole window, loading, idle and draining too, because that is what the
 bill says. Requests that failed used the GPU, so their time stays in the numerator; only those that succeeded are in
-the denominator. Where a figure would have to be made up it is None, with the reason.
+the denominator; what one inference is, ``Latency.inference`` says. Where a figure would have to be made up it is
+None, with the reason.
 """
 
 import datetime as dt
@@ -25,16 +26,6 @@ TOKEN_SPLIT = (
     f"an output token is charged as {OUTPUT_TOKEN_WEIGHT:g} input tokens, the factor that inference-perf's "
     "docs/metrics.md suggests where one server does both"
 )
-_ANSWERED = "one request that the engine counts as finished with an answer"
-#: What one inference is, by engine.
-INFERENCES = {
-    "vllm": f"{_ANSWERED}: vllm:request_success_total by stop, length or repetition",
-    "sglang": f"{_ANSWERED}: sglang:num_requests_total, which may hold aborted requests too",
-    "tgi": f"{_ANSWERED}: tgi_request_success",
-    "triton": f"{_ANSWERED}: nv_inference_request_success, a request and not a sample of its batch",
-    "nim": f"{_ANSWERED}: request_success_total",
-    "trtllm": f"{_ANSWERED}: trtllm_request_success_total by stop or length",
-}
 #: A client and an engine that count requests further apart than this are not counting the same.
 _COUNTS_APART = 0.01
 
@@ -66,7 +57,6 @@ def cost(data: RunData, terms: Terms, start: Int64, end: Int64, in_slo: Sequence
         invoice=found,
         offers=tuple(_offer(data, terms, price, every[0].requests_ok) for price in terms.offers),
         share=terms.share,
-        inference=INFERENCES.get(data.run.engine.name if data.run.engine else "", _ANSWERED),
         token_split=TOKEN_SPLIT,
         warnings=(*terms.warnings, *_warnings(data, terms, counted, found)),
     )

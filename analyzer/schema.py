@@ -523,8 +523,7 @@ class Cost:
     #: Every price known for the GPU, the one that was used among them.
     offers: tuple[Offer, ...] = ()
     share: GpuShare = GpuShare(ratio=1.0, origin="whole")
-    #: What one inference is in these figures, and how the cost is split between input and output tokens.
-    inference: str = ""
+    #: How the cost is split between input and output tokens.
     token_split: str = ""
     #: Sentences a reader must know before trusting the figures.
     warnings: tuple[str, ...] = ()

@@ -379,9 +379,3 @@ def test_requests_that_the_engine_leaves_out_are_said() -> None:
     said = costing.cost(data, Terms(price=builders.price(), gpus=1), *spans(0, 5)).warnings
 
     assert said[-1].startswith("the client sent 100 requests and the engine counts 10 that ended")
-
-
-def test_what_an_inference_is_depends_on_the_engine() -> None:
-    found = costing.cost(run(), Terms(price=builders.price(), gpus=1), *spans(0, 5))
-
-    assert "vllm:request_success_total" in found.inference
