@@ -158,11 +158,27 @@ class RunReader:
         The last one before the span comes too, because counts mean something only as differences.
         """
         start_ns, end_ns = _span(start_ns, end_ns)
-        parameters = {"quantity": quantity, "start": start_ns, "end": end_ns}
+        return self._histograms(_sqlite.HISTOGRAMS, {"quantity": quantity, "start": start_ns, "end": end_ns})
+
+    def last_histograms(self, *, max_rows: int) -> list[Histogram]:
+        """The same over the whole run; where there are more than ``max_rows``, the last of each so many seconds.
+
+        What a histogram counted before it started again is kept, whenever that was.
+        """
+        ((rows, series, span_ns),) = self._fetch(_sqlite.COUNT_HISTOGRAMS, list[tuple[int, int, int]])
+        if rows <= max_rows:
+            return self.histograms()
+        widths = (width_s * 1_000_000_000 for width_s in _sqlite.RESOLUTIONS_S)
+        width = next(
+            (width for width in widths if span_ns // width * series <= max_rows), RESOLUTIONS_S[-1] * 1_000_000_000
+        )
+        return self._histograms(_sqlite.LAST_HISTOGRAMS, {"width": width})
+
+    def _histograms(self, query: str, parameters: Mapping[str, Any]) -> list[Histogram]:
         found = []
         decoded: dict[str, tuple[float, ...]] = {}
         for t_ns, subject, name, edges, cumulative, total in self._fetch(
-            _sqlite.HISTOGRAMS, list[tuple[int, str, str, str, str, float]], parameters
+            query, list[tuple[int, str, str, str, str, float]], parameters
         ):
             if edges not in decoded:
                 decoded[edges] = self._decode(edges, tuple[float, ...])

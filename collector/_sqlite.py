@@ -93,6 +93,32 @@ HISTOGRAMS = """
     )
     ORDER BY histogram.t_ns, subject.name, quantity
 """
+#: Of each histogram the first scrape, the last of each bucket of time, and the last before its sum falls or its edges
+#: change: the differences of the rest add up to what all of them counted.
+LAST_HISTOGRAMS = """
+    SELECT histogram.t_ns, subject.name, quantity, edges.edges, cumulative, sum
+    FROM histogram
+    LEFT JOIN subject ON subject.id = histogram.subject
+    LEFT JOIN edges ON edges.id = histogram.edges
+    WHERE histogram.rowid IN (
+        SELECT row FROM (
+            SELECT
+                rowid AS row, t_ns / :width AS bucket, sum, edges,
+                lag(t_ns) OVER series AS before,
+                lead(t_ns / :width) OVER series AS next_bucket,
+                lead(sum) OVER series AS next_sum,
+                lead(edges) OVER series AS next_edges
+            FROM histogram
+            WINDOW series AS (PARTITION BY subject, quantity ORDER BY t_ns)
+        )
+        WHERE before IS NULL OR next_bucket IS NULL OR next_bucket != bucket OR next_sum < sum OR next_edges != edges
+    )
+    ORDER BY histogram.t_ns, subject.name, quantity
+"""
+COUNT_HISTOGRAMS = """
+    SELECT coalesce(sum(rows), 0), count(*), coalesce(max(last) - min(first), 0)
+    FROM (SELECT count(*) AS rows, min(t_ns) AS first, max(t_ns) AS last FROM histogram GROUP BY subject, quantity)
+"""
 REQUESTS = "SELECT * FROM request WHERE t_ns >= ? AND t_ns < ? ORDER BY t_ns, rowid"
 EVENTS = "SELECT * FROM event WHERE ? IS NULL OR kind = ? ORDER BY t_ns, rowid"
 ABSENCES = """

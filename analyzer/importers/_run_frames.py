@@ -15,6 +15,8 @@ from collector.store import Absence, RunReader
 MAX_SAMPLES = 100_000
 #: Most rows of a subject's roll-ups that are read: each holds four numbers a quantity.
 MAX_ROLLUPS = MAX_SAMPLES // 4
+#: Most scrapes of histograms that are read: 3.5 hours of eight of them once a second, then the last of each 10 s.
+MAX_HISTOGRAMS = 100_000
 
 
 def load(path: Path, progress: Progress | None = None) -> RunData:
@@ -34,7 +36,7 @@ def load(path: Path, progress: Progress | None = None) -> RunData:
             name=path.resolve().name,
             run=reader.run,
             samples=samples,
-            histograms=_histograms(reader.histograms()),
+            histograms=_histograms(reader.last_histograms(max_rows=MAX_HISTOGRAMS)),
             requests=_requests(reader.requests()),
             events=tuple(reader.events()),
             absences=_last_reasons(reader.absences()),

@@ -764,3 +764,21 @@ def test_threads_may_take_turns(tmp_path: Path) -> None:
         writer.flush()
         with RunReader.open(tmp_path / "run") as reader:
             assert 1 == len(pool.submit(reader.samples, "nvml").result().rows)
+
+
+def test_a_long_run_gives_the_last_scrape_of_each_so_many_seconds_and_loses_no_count(tmp_path: Path) -> None:
+    """A day in short: more scrapes than asked for, a restart in the middle of ten seconds."""
+    counts = [*range(1, 48), *range(1, 74)]
+    scrapes = [
+        replace(histogram(second * 1_000_000_000, (0.0, 0.0, float(count))), sum=float(count))
+        for second, count in enumerate(counts)
+    ]
+    path = record(tmp_path / "run", *scrapes)
+
+    with RunReader.open(path) as reader:
+        assert scrapes == reader.last_histograms(max_rows=len(scrapes))
+        kept = reader.last_histograms(max_rows=30)
+
+    assert [0, 9, 19, 29, 39, 46, 49, *range(59, 120, 10)] == [each.t_ns // 1_000_000_000 for each in kept]
+    climbed = [b.sum - a.sum if b.sum >= a.sum else b.sum for a, b in pairwise(kept)]
+    assert 46 + 73 == sum(climbed)
