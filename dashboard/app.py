@@ -7,6 +7,7 @@ import flask
 from dash import Dash
 
 from analyzer import panels, theme
+from analyzer.prices import load_prices
 from collector.plugins import discover
 from dashboard import pages
 from dashboard.callbacks import register
@@ -79,6 +80,7 @@ def serve(
     port: int,
     open_browser: bool,
     price_usd_per_gpu_hour: float | None,
+    prices: Path | None = None,
 ) -> None:
     """Show what lies at the paths until the process is interrupted.
 
@@ -89,10 +91,13 @@ def serve(
         port: Port to listen on; 0 takes a free one.
         open_browser: Open the page in the user's browser.
         price_usd_per_gpu_hour: The user's price; without it the list price of the GPU.
+        prices: A file of the user's prices, which stand before the list.
 
     Raises:
-        UserError: Nothing can be shown at a path, or the address cannot be listened on.
+        UserError: Nothing can be shown at a path, the file is no list of prices, or the address cannot be listened on.
     """
-    library = Library(paths, reference=reference, price_usd_per_gpu_hour=price_usd_per_gpu_hour)
+    library = Library(
+        paths, reference=reference, price_usd_per_gpu_hour=price_usd_per_gpu_hour, prices=load_prices(prices)
+    )
     socket = bind(host, port)
     run(create_app(library).server, socket, HEALTH, open_browser=open_browser)

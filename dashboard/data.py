@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from analyzer import pipeline
+from analyzer.billing import Pricing
 from analyzer.columns import RunData, Trace
 from analyzer.panels import View
+from analyzer.prices import Prices, load_prices
 from analyzer.windows import extent
 from collector import store
 
@@ -59,6 +61,7 @@ class Library:
         *,
         reference: Path | None = None,
         price_usd_per_gpu_hour: float | None = None,
+        prices: Prices | None = None,
         clock: Callable[[], float] = time.monotonic,
         load: Callable[[Path], Trace | RunData] = pipeline.load,
     ) -> None:
@@ -70,7 +73,8 @@ class Library:
         self.entries = _entries(source.resolve() for path in paths for source in pipeline.find_sources(path))
         self._by_id = {entry.id: entry for entry in self.entries}
         self._reference = reference.resolve() if reference else None
-        self._price = price_usd_per_gpu_hour
+        listed = load_prices() if prices is None else prices
+        self._pricing = Pricing(usd_per_gpu_hour=price_usd_per_gpu_hour, prices=listed)
         self._clock = clock
         self._load = load
         self._shown: OrderedDict[Path, Shown] = OrderedDict()
@@ -132,7 +136,7 @@ class Library:
         data = self._load(path)
         if isinstance(data, RunData):
             window_s = max(pipeline.WINDOW_S, _duration_s(data) / _MOST_WINDOWS)
-            analysis = pipeline.conclude(data, price_usd_per_gpu_hour=self._price_of(path), window_s=window_s)
+            analysis = pipeline.conclude(data, pricing=self._pricing_of(path), window_s=window_s)
             reference = None
             if self._reference:
                 reference = analysis if path == self._reference else self._read(self._reference).view.analysis
@@ -143,9 +147,9 @@ class Library:
         live = isinstance(data, RunData) and data.run.ended_ns is None
         return Shown(version=version, view=view, live=live, took_s=ended_s - began_s, read_at_s=ended_s)
 
-    def _price_of(self, path: Path) -> float | None:
+    def _pricing_of(self, path: Path) -> Pricing | None:
         """The user's price is that of the user's GPUs: a reference that is only the reference keeps its own."""
-        return self._price if any(entry.path == path for entry in self.entries) else None
+        return self._pricing if any(entry.path == path for entry in self.entries) else None
 
 
 def _entries(paths: Iterable[Path]) -> tuple[Entry, ...]:

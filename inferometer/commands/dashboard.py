@@ -2,7 +2,7 @@
 
 from inferometer import samples
 from inferometer._extras import import_extra
-from inferometer._options import Browser, Host, Paths, Port, Price
+from inferometer._options import Browser, Host, Paths, Port, Price, PricesFile
 
 
 def run(
@@ -12,6 +12,7 @@ def run(
     port: Port = 8050,
     browser: Browser = True,
     price: Price = None,
+    prices: PricesFile = None,
 ) -> None:
     """Show runs and traces in the web app, beside the bundled reference workload.
 
@@ -29,4 +30,5 @@ def run(
         port=port,
         open_browser=browser,
         price_usd_per_gpu_hour=price,
+        prices=prices,
     )

@@ -8,9 +8,11 @@ import pytest
 
 from analyzer import pipeline
 from analyzer.columns import RunData, Trace
+from analyzer.prices import Prices
 from collector.errors import UserError
 from dashboard import data
 from dashboard.data import Library
+from tests import builders
 from tests.dashboard import runs
 
 
@@ -114,6 +116,17 @@ def test_the_reference_is_read_once_and_stands_beside_every_run(tmp_path: Path) 
     assert first.reference is not None
     assert first.reference.cost is not None
     assert first.analysis.cost.price != first.reference.cost.price
+
+
+def test_the_user_s_prices_stand_before_the_list(tmp_path: Path) -> None:
+    reader = Reader(Clock())
+    own = Prices([(".*", builders.price(usd_per_gpu_hour=0.5))])
+    library = Library([runs.finished(tmp_path / "a")], prices=own, clock=reader.clock, load=reader)
+
+    cost = library.shown("a").view.analysis.cost
+
+    assert cost is not None
+    assert cost.price == builders.price(usd_per_gpu_hour=0.5)
 
 
 def test_a_run_that_is_the_reference_stands_beside_itself(tmp_path: Path) -> None:

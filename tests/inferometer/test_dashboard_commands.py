@@ -27,7 +27,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def test_the_dashboard_shows_what_it_is_given_beside_the_reference(served: list[dict[str, Any]]) -> None:
-    assert main(["dashboard", "a", "b", "--port", "0", "--no-browser", "--price", "2.5"]) == 0
+    assert main(["dashboard", "a", "b", "--port", "0", "--no-browser", "--price", "2.5", "--prices", "p"]) == 0
     assert served == [
         {
             "paths": [Path("a"), Path("b")],
@@ -36,6 +36,7 @@ def test_the_dashboard_shows_what_it_is_given_beside_the_reference(served: list[
             "port": 0,
             "open_browser": False,
             "price_usd_per_gpu_hour": 2.5,
+            "prices": Path("p"),
         }
     ]
 
