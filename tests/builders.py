@@ -141,6 +141,8 @@ def latency_window(name: str | None = None, index: int = 0, **fields: Any) -> La
         "end_s": START_S + 20 * (index + 1),
         "stats": (stats(), stats("tpot_s", 0.0064), stats("e2e_latency_s", 1.68)),
         "queue_delay_s": 0.012,
+        "queue_delay_low_s": 0.01,
+        "queue_delay_high_s": 0.012,
         "requests_per_s": 34.5,
         "input_tokens_per_s": 8830.0,
         "output_tokens_per_s": 8830.0,

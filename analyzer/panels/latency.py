@@ -2,11 +2,12 @@
 
 The scale is logarithmic. A line is an order statistic of requests whose latencies are each known. A box is all
 that a histogram's buckets can say: the percentile lies somewhere inside it; ▲ marks one above the last bucket.
-Pointing shows the interval and the count. Shaded: a profiler was tracing.
+Pointing shows the interval and the count. Dashed: the target, where one was given. Shaded: a profiler was tracing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log10
 
 import plotly.graph_objects as go
 
@@ -21,6 +22,7 @@ ORDER = 10
 KIND = "run"
 PAGE = "latency"
 
+_MEANS_ALONE = "the engine shows sums and counts of its latencies: their means are in the tables, percentiles nowhere"
 _MEASURES = {"ttft_s": "first token", "tpot_s": "per output token", "e2e_latency_s": "end to end"}
 
 
@@ -39,16 +41,32 @@ def figure(view: View) -> go.Figure:
     windows = view.analysis.latency.windows if view.analysis.latency else ()
     known = [measure for measure in _MEASURES if _points(windows, measure, 0.5)]
     if not known:
-        return theme.nothing("neither requests nor latency histograms were recorded")
+        means = any(stats.origin == "sums" for window in windows for stats in window.stats)
+        return theme.nothing(_MEANS_ALONE if means else "neither requests nor latency histograms were recorded")
     drawn = drawing.timeline(view, [_MEASURES[measure] for measure in known], height=60 + 165 * len(known))
     drawing.captures(drawn, view.events)
+    limits = view.analysis.slo.slo.limits_s if view.analysis.slo else {}
     for row, measure in enumerate(known):
         points = {q: _points(windows, measure, q) for q in theme.STRENGTHS}
         for q, strength in theme.STRENGTHS.items():
             _draw(drawn, points[q], _measure(measure, q, strength), row)
         ends = [end for part in points.values() for point in part for end in _ends(point)]
+        limit = limits.get(measure)
+        if limit is not None:
+            _draw_target(drawn, limit, row)
+            ends.append(limit)
         drawn.update_layout({drawing.layout_axis(row): theme.decades(ends, duration)})
     return drawn
+
+
+def _draw_target(drawn: go.Figure, limit_s: float, row: int) -> None:
+    """A dashed line across a row, with its limit at the right end."""
+    place = {"xref": "paper", "yref": drawing.axis(row)}
+    line = {"color": theme.INK, "width": 1.5, "dash": "dash"}
+    drawn.add_shape(type="line", x0=0, x1=1, y0=limit_s, y1=limit_s, line=line, **place)
+    # On a logarithmic axis an annotation stands at the logarithm.
+    text = {"text": f"target {duration(limit_s)}", "x": 1, "y": log10(limit_s), "xanchor": "right", "yanchor": "bottom"}
+    drawn.add_annotation(showarrow=False, **text, **place)
 
 
 def _measure(measure: str, q: float, strength: float) -> theme.Measure:

@@ -1,7 +1,7 @@
 """Every panel, for every kind of analysis it may meet: what is missing is said, nothing is drawn as zero."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,7 @@ from analyzer import panels, theme
 from analyzer.bottlenecks import BOTTLENECKS
 from analyzer.drawing.decimate import LIMIT, break_gaps, extremes
 from analyzer.panels import View
-from analyzer.schema import Analysis, Percentile
+from analyzer.schema import Analysis, Percentile, Service, Slo, SloWindow
 from collector.plugins import discover
 from collector.schema import Event
 from tests import builders
@@ -339,4 +339,49 @@ def test_a_run_without_an_invoice_says_why() -> None:
 
     assert "no data: no price for this GPU" in texts(
         PANELS["invoice"].figure(view(builders.run_analysis(cost=unpriced)))
+    )
+
+
+def test_a_target_is_a_dashed_line_in_the_row_of_its_measure() -> None:
+    targets = Slo(name="chat", target_ratio=0.99, limits_s={"tpot_s": 0.1}, source="yours", read_on="")
+    analysis = builders.run_analysis()
+    unknown = dict.fromkeys(field.name for field in fields(SloWindow))
+    whole = SloWindow(**unknown | {"start_s": 0.0, "end_s": 1.0, "reason": "no request in this time"})
+    service = Service(slo=targets, budget_requests=None, overall=whole, phases=(), windows=())
+
+    figure = PANELS["latency"].figure(view(replace(analysis, slo=service)))
+
+    (line,) = (shape for shape in figure.layout.shapes if shape.line.dash == "dash")
+    assert (0.1, 0.1, "y2") == (line.y0, line.y1, line.yref)
+    (words,) = (each for each in figure.layout.annotations if each.text == "target 100 ms")
+    assert -1.0 == words.y
+
+
+def test_sums_and_counts_are_no_percentiles_to_draw() -> None:
+    latency = builders.run_analysis().latency
+    assert latency is not None
+    means = builders.latency_window(stats=(builders.stats(origin="sums", percentiles=()),))
+
+    figure = PANELS["latency"].figure(view(builders.run_analysis(latency=replace(latency, windows=(means,)))))
+
+    assert "percentiles nowhere" in figure.layout.annotations[0].text
+
+
+def test_the_queue_s_delay_is_a_line_in_the_box_of_its_bounds() -> None:
+    latency = builders.run_analysis().latency
+    assert latency is not None
+    bounds = [(0.25, 0.5), (0.5, None), (0.5, 0.5)]
+    windows = tuple(
+        builders.latency_window(index=i, queue_delay_s=0.5, queue_delay_low_s=low, queue_delay_high_s=high)
+        for i, (low, high) in enumerate(bounds)
+    )
+
+    figure = PANELS["queue"].figure(view(builders.run_analysis(latency=replace(latency, windows=windows))))
+
+    boxes, marks, line, words = (trace for trace in figure.data if trace.name == "queue delay")
+    assert [0.25, 0.25, 0.5, 0.5, 0.25, None] == list(boxes.y)
+    assert [0.5] == list(marks.y)
+    assert {0.5} == set(line.y)
+    assert ["500 ms (estimate: 250–500 ms)", "500 ms (estimate: > 500 ms)", "500 ms (estimate: 500 ms)"] == list(
+        words.customdata
     )
