@@ -87,7 +87,7 @@ def _windows(
 ) -> tuple[CostWindow, ...]:
     names, start, end = parts
     use = (
-        *(or_none(increase(data, "serving", counter, start, end), len(start)) for counter in _COUNTERS),
+        *(or_none(_grown(data, counter, start, end), len(start)) for counter in _COUNTERS),
         or_none(_joules(data, terms, start, end), len(start)),
         or_none(_idle_ratio(data, start, end), len(start)),
         or_none(None if meter is None else meter.usd(start, end), len(start)),
@@ -131,6 +131,24 @@ def _window(terms: Terms, name: str | None, window_ns: tuple[int, int], use: _Us
 _HALF = 0.5
 
 
+def _grown(data: RunData, counter: str, start: Int64, end: Int64) -> Float64 | None:
+    """How much a counter grew in each window; where no server was read, by what its client saw, when it asked."""
+    if "serving" in data.samples or not len(data.requests):
+        return increase(data, "serving", counter, start, end)
+    asked = data.requests.sort_values("t_ns", kind="stable")
+    answered = asked["error"].isna()
+    counted = {
+        "requests_ok_total": answered,
+        "requests_failed_total": ~answered,
+        "input_tokens_total": asked["input_tokens"].where(answered, 0),
+        "output_tokens_total": asked["output_tokens"].where(answered, 0),
+    }[counter].to_numpy(np.float64)
+    total, t_ns = np.r_[0.0, np.cumsum(counted)], asked["t_ns"].to_numpy(np.int64)
+    # What nobody counted of one request is not known of those after it either.
+    grown: Float64 = total[np.searchsorted(t_ns, end)] - total[np.searchsorted(t_ns, start)]
+    return grown
+
+
 def _by_token(usd: float | None, use: _Use) -> tuple[float | None, float | None]:
     """Dollars for a million input and a million output tokens, which together cost what was paid."""
     if usd is None or use.input_tokens is None or use.output_tokens is None:
@@ -169,7 +187,7 @@ def _joules(data: RunData, terms: Terms, start: Int64, end: Int64) -> Float64 | 
 
 def _counted(data: RunData, start: Int64, end: Int64) -> _Use:
     """What the counters of a whole run say."""
-    grown = [or_none(increase(data, "serving", counter, start, end), 1)[0] for counter in _COUNTERS]
+    grown = [or_none(_grown(data, counter, start, end), 1)[0] for counter in _COUNTERS]
     return _Use(grown[0], grown[1], grown[2], grown[3], None, None)
 
 
@@ -177,7 +195,8 @@ def _offer(data: RunData, terms: Terms, price: Price, ok: int | None) -> Offer:
     """The whole run at another price."""
     meter = terms.meter(data, price)
     usd = None if meter is None else or_none(meter.usd(*_whole(data)), 1)[0]
-    return Offer(price=price, usd=usd, usd_per_1000=1000 * usd / ok if usd is not None and ok else None)
+    shown = price if meter is None else mean_price(meter, *extent(data))
+    return Offer(price=shown, usd=usd, usd_per_1000=1000 * usd / ok if usd is not None and ok else None)
 
 
 def _warnings(data: RunData, terms: Terms, counted: _Use, found: Invoice | None) -> Sequence[str]:

@@ -25,7 +25,8 @@ OLD_DAYS = 90
 MAX_BYTES = 1 << 20
 _LONGEST_MATCH = 200
 _MOST_USD = 1e6
-_UNSTATED = "unstated"
+#: What a row does not say.
+UNSTATED = "unstated"
 
 
 class _Row(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,9 +37,9 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True):
     read_on: Any
     match: str | None = None
     currency: str = "USD"
-    provider: str = _UNSTATED
-    sku: str = _UNSTATED
-    region: str = _UNSTATED
+    provider: str = UNSTATED
+    sku: str = UNSTATED
+    region: str = UNSTATED
     market: str = "on-demand"
     source: str | None = None
     includes_power: bool = True

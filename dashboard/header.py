@@ -8,6 +8,7 @@ from dash import html
 
 from analyzer import theme
 from analyzer.formatting import money
+from analyzer.prices import UNSTATED
 from analyzer.schema import Analysis, Cost
 from analyzer.wording import plain
 from dashboard.data import Shown
@@ -29,7 +30,9 @@ def _price(cost: Cost | None) -> list[str]:
     if cost is None or cost.price is None:
         return []
     price = cost.price
-    origin = plain(" ".join(word for word in (price.provider, price.market, price.region) if word), 60)
+    origin = plain(
+        " ".join(word for word in (price.provider, price.market, price.region) if word and word != UNSTATED), 60
+    )
     return [f"{money(price.usd_per_gpu_hour)} / GPU-hour ({origin})"]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from analyzer.invoice import PARTS
+from analyzer.prices import UNSTATED
 from analyzer.reports._cells import cell
 from analyzer.schema import Analysis, Cost, CostWindow, InvoicePart, Price
 from analyzer.wording import plain
@@ -31,7 +32,6 @@ COLUMNS = (
     "x_InvoicePart", "x_UsdPerGpuHour", "x_RequestsOk", "x_RequestsFailed", "x_UsdPer1000", "x_FocusVersion",
 )  # fmt: skip
 
-_UNSTATED = "unstated"
 _CATEGORIES = {"on-demand": "Standard", "reserved-1y": "Committed", "reserved-3y": "Committed", "spot": "Dynamic"}
 
 
@@ -88,14 +88,14 @@ def _charge(analysis: Analysis, cost: Cost, part: InvoicePart) -> dict[str, str 
 
 def _what(analysis: Analysis, price: Price, whole: CostWindow, part: InvoicePart) -> dict[str, str | float | None]:
     return {
-        "BillingAccountId": _UNSTATED,
+        "BillingAccountId": UNSTATED,
         "BillingAccountName": None,
         "InvoiceIssuerName": price.provider,
         "PricingCategory": _CATEGORIES.get(price.market, "Other"),
         "ProviderName": price.provider,
         "PublisherName": price.provider,
-        "RegionId": None if price.region == _UNSTATED else price.region,
-        "RegionName": None if price.region == _UNSTATED else price.region,
+        "RegionId": None if price.region == UNSTATED else price.region,
+        "RegionName": None if price.region == UNSTATED else price.region,
         "ResourceId": analysis.source.name,
         "ResourceName": analysis.source.name,
         "ResourceType": "GPU",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from analyzer.bottlenecks import bottleneck
 from analyzer.formatting import count, duration, gain, money, number, per_thousand, percent, scaled
 from analyzer.idle import CAUSES
+from analyzer.prices import UNSTATED
 from analyzer.schema import Analysis, Cost, DeviceBudget, Verdict
 from analyzer.tables.promises import sentences
 from analyzer.tables.runs import ACTIVITY, brief, percentile
@@ -192,7 +193,8 @@ def price(found: Cost) -> list[str]:
     it = found.price
     if it is None:
         return []
-    origin = " ".join(dict.fromkeys(plain(word, 60) for word in (it.provider, it.market, it.region, it.read_on)))
+    known = (word for word in (it.provider, it.market, it.region, it.read_on) if word != UNSTATED)
+    origin = " ".join(dict.fromkeys(plain(word, 60) for word in known))
     share = "" if found.share.origin == "whole" else f"{percent(found.share.ratio)} of "
     return [f"at {money(it.usd_per_gpu_hour)} / hour × {share}{found.gpus} {plain(it.gpu, 40)}: {origin}"]
 

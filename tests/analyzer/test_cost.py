@@ -8,7 +8,7 @@ from analyzer.billing import Terms
 from analyzer.columns import Int64, RunData
 from analyzer.prices import own_price
 from analyzer.schema import Cost, CostWindow, Price
-from tests.analyzer.runs import at, gpu, phase, run, serving, spans
+from tests.analyzer.runs import at, gpu, phase, request, run, serving, spans
 
 NAN = float("nan")
 HOUR_S = 3600.0
@@ -146,6 +146,24 @@ def test_requests_that_were_not_counted_are_not_none() -> None:
 
     assert (None, None) == (found.requests_ok, found.usd_per_1000)
     assert "the number of finished requests was not recorded" == found.reason
+
+
+def test_without_a_server_that_was_read_its_client_counts() -> None:
+    asked = [request(second, input_tokens=300, output_tokens=100) for second in range(4)]
+    data = run(gpu(10), requests=[*asked, request(4, error="timeout", input_tokens=NAN, output_tokens=NAN)])
+
+    early, late = cost(data, RATE, *spans(0, 2, 10)).windows
+
+    assert [(2, 0), (2, 1)] == [(window.requests_ok, window.requests_failed) for window in (early, late)]
+    assert 1e6 * 6.88 * 2 / 3600 / 800 == pytest.approx(early.usd_per_million_tokens)
+
+
+def test_tokens_that_its_client_did_not_count_are_not_none() -> None:
+    data = run(gpu(10), requests=[request(0), request(1, output_tokens=NAN)])
+
+    found = cost(data, RATE, *spans(0, 10)).overall
+
+    assert (2, None) == (found.requests_ok, found.usd_per_million_tokens)
 
 
 def test_time_that_nobody_scraped_is_not_time_without_requests() -> None:

@@ -237,10 +237,12 @@ def test_a_price_that_changed_is_shown_as_its_mean() -> None:
     steps = tuple(PriceChange(from_s=at(when) / 1e9, usd_per_gpu_hour=usd) for when, usd in ((-5, 2.0), (30, 6.0)))
     price = Price(**(vars(builders.price()) | {"usd_per_gpu_hour": 6.0, "changes": steps}))
 
-    found = costing.cost(run(serving(40, requests_ok_total=1)), Terms(price=price, gpus=3), *spans(0, 40))
+    known = Terms(price=price, gpus=3, offers=(price,))
+    found = costing.cost(run(serving(40, requests_ok_total=1)), known, *spans(0, 40))
 
     assert found.price is not None
     assert 3.0 == pytest.approx(found.price.usd_per_gpu_hour)
+    assert [found.price] == [offer.price for offer in found.offers]
 
 
 def test_answers_within_their_slo_carry_the_whole_bill() -> None:

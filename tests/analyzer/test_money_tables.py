@@ -61,6 +61,12 @@ def test_shares_targets_and_warnings_are_said_beneath_the_cost() -> None:
     assert "the price is old" == said[2]
 
 
+def test_what_a_price_does_not_say_is_left_out_of_its_line() -> None:
+    said = lines.price(bill(price=builders.price(region="unstated")))
+
+    assert ["at $3.83 / hour × 1 NVIDIA H200: example cloud on demand 2026-11-21"] == said
+
+
 def test_a_list_of_prices_marks_what_is_old_and_what_changes() -> None:
     old = builders.price(read_on="2026-01-01", changes=(PriceChange(from_s=0.0, usd_per_gpu_hour=1.0),))
 
