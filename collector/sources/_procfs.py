@@ -120,3 +120,19 @@ def pressure(prefix: str, waited: str, path: Path) -> Values:
         return {names[kind]: amount(total) / 1e6 for kind, total in totals.items()}
 
     return measured(path, tuple(names.values()), parse, "a kernel with pressure figures (PSI, psi=1) has it")
+
+
+class Seldom:
+    """Tells when what is read less often than the rest is due: first at once, then every ``period_s``."""
+
+    def __init__(self, period_s: float, interval_s: float) -> None:
+        """``interval_s`` is between two readings: one that comes a little early is the one that was meant."""
+        self._period_ns = round(max(0.0, period_s - interval_s / 2) * 1e9)
+        self._last_ns: int | None = None
+
+    def due(self, t_ns: int) -> bool:
+        """Whether to read at this instant, on a clock that may be set."""
+        if self._last_ns is not None and 0 <= t_ns - self._last_ns < self._period_ns:
+            return False
+        self._last_ns = t_ns
+        return True

@@ -1,9 +1,9 @@
 """The host: cores, pressure, memory, disks, network, and the limits of the container that the collector runs in.
 
 Everything is read from ``/proc`` and ``/sys/fs/cgroup``, needs no privilege, and costs about a millisecond (most of it
-the kernel's own, in ``/proc/stat``). Subjects are ``host``, ``cpu:<n>`` for each core (256 at most), ``disk:<name>``
-and ``net:<name>`` (16 of each at most; whole disks and real interfaces only, so that nothing is counted twice) and
-``cgroup:collector``. The server's own limits are read by the source ``processes``, which knows where the server is.
+the kernel's own, in ``/proc/stat``). Subjects are ``host``, ``cpu:<n>`` for each core (256 at most, every five
+seconds), ``disk:<name>`` and ``net:<name>`` (16 of each at most; whole disks and real interfaces only, so that nothing
+is counted twice) and ``cgroup:collector``. The server's own limits are read by the source ``processes``, which knows where the server is.
 
 Counters are the kernel's. Two need care: ``iowait`` may fall, so a small fall is held back instead of being taken for
 a restart; and inside a container ``/proc`` speaks of the whole host, only the cgroup speaks of the container.
@@ -20,7 +20,7 @@ from collector.options import Options
 from collector.schema import Absent, Sample
 from collector.sources import Unavailable
 from collector.sources._cgroup import cgroup
-from collector.sources._procfs import FAULTS, Values, amount, measured, named, pressure, read_lines, why
+from collector.sources._procfs import FAULTS, Seldom, Values, amount, measured, named, pressure, read_lines, why
 
 #: Name and figures.
 _Device: TypeAlias = tuple[str, Values]
@@ -28,6 +28,8 @@ _Device: TypeAlias = tuple[str, Values]
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _SECTOR_BYTES = 512
 _MOST_CORES, _MOST_DEVICES = 256, 16
+#: Counters lose nothing by being read less often, and of cores there are many.
+_CORES_S = 5.0
 #: A counter of CPU time that falls by less than this was corrected by the kernel; by more, it started again.
 _CORRECTION_S = 3.0
 
@@ -85,11 +87,12 @@ class Host:
         self.interval_s = options.interval_s
         self._proc, self._sys = options.proc, options.sys
         self._cpu_s: dict[str, float] = {}
+        self._detail = Seldom(_CORES_S, self.interval_s)
 
     def read(self, t_ns: int) -> list[Sample]:
         """One reading; never raises, whatever the files hold."""
         subjects = {
-            **self._cpus(),
+            **self._cpus(with_cores=self._detail.due(t_ns)),
             **_devices(self._proc / "diskstats", "disk", _disk, [name for name, _ in _DISK.values()]),
             **_devices(self._proc / "net" / "dev", "net", _interface, list(_NET.values())),
             "cgroup:collector": cgroup(self._proc, self._sys),
@@ -99,13 +102,13 @@ class Host:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _cpus(self) -> dict[str, Values]:
-        """The host as a whole, then each core."""
+    def _cpus(self, *, with_cores: bool) -> dict[str, Values]:
+        """The host as a whole, then each core if asked for."""
         cores: dict[str, Values] = {}
 
         def parse(lines: list[str]) -> dict[str, float]:
             host, *each = (line.split() for line in lines if line.startswith("cpu"))
-            for name, *ticks in each[:_MOST_CORES]:
+            for name, *ticks in each[:_MOST_CORES] if with_cores else ():
                 core = f"cpu:{amount(name[3:]):.0f}"
                 cores[core] = {_CORE: self._rising(core, _core_seconds(ticks)[0])}
             rising = {

@@ -2,8 +2,8 @@
 
 The server is found from ``--pid``, or else from the port of the endpoint, or else among the processes that use the
 GPUs, where one of them alone can be meant; all that descends from it is followed. It is looked for again every ten
-seconds and when a process ends. Everything is read from ``/proc`` without privilege: about 0.1 ms for a process and
-for a thread. A server in another container needs a process namespace that is shared (``shareProcessNamespace:
+seconds and when a process ends, and its threads are read every five. Everything is read from ``/proc`` without
+privilege: about 0.1 ms for a process and for a thread. A server in another container needs a process namespace that is shared (``shareProcessNamespace:
 true``); one of another user is still found if its title tells which it is. The driver knows the GPUs' processes by
 the host's numbers only (``hostPID: true``). The collector itself never belongs to a server.
 
@@ -28,7 +28,7 @@ from collector.schema import Absent, Event, Sample
 from collector.sources import Unavailable
 from collector.sources._cgroup import cgroup
 from collector.sources._gpu_pids import gpu_pids
-from collector.sources._procfs import FAULTS, read_lines
+from collector.sources._procfs import FAULTS, Seldom, read_lines
 from collector.sources._roles import OTHER, role_of
 from collector.sources._server import Server, find_server, server_on_gpus, top_of
 from collector.sources._tasks import (
@@ -45,6 +45,8 @@ from collector.sources._tasks import (
 )
 
 _LOOK_AGAIN_NS = 10_000_000_000
+#: Counters lose nothing by being read less often, and of threads there are many.
+_THREADS_S = 5.0
 _MOST_PROCESSES, _MOST_THREADS, _MOST_SCANNED, _LONGEST_NAME = 64, 16, 2048, 15
 _UNNAMED = "no server is named: --endpoint or --pid tells whose processes to watch"
 _UNSAFE = re.compile(r"[^\w.+-]", re.ASCII)
@@ -75,6 +77,7 @@ class Processes:
         self._count: float | Absent = 0.0
         self._looked_ns: int | None = None
         self._due = False
+        self._detail = Seldom(_THREADS_S, self.interval_s)
         processes = self._alive()
         self._take(self._find(processes), processes)
 
@@ -98,7 +101,7 @@ class Processes:
                 yield _event(t_ns, "process_ended", pid, task)
             else:
                 yield Sample(t_ns=t_ns, source="processes", subject=task.subject, values=values)
-        for key, thread in list(self._threads.items()):
+        for key, thread in list(self._threads.items()) if self._detail.due(t_ns) else ():
             values = figures(thread, "thread")
             if values is None:
                 del self._threads[key]

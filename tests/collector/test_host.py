@@ -379,3 +379,12 @@ def test_figures_of_the_kernel_are_whole_and_not_negative() -> None:
         with pytest.raises(ValueError, match=r"\d"):
             call()
     assert float((1 << 64) - 1) == _procfs.amount(str((1 << 64) - 1))
+
+
+def test_cores_are_read_every_five_seconds_and_the_host_at_every_reading() -> None:
+    source = host.open_source(options(CONTAINER))
+
+    found = [{sample.subject for sample in source.read(second * NS)} for second in range(11)]
+
+    assert [0, 5, 10] == [second for second, subjects in enumerate(found) if "cpu:0" in subjects]
+    assert all("host" in subjects for subjects in found)

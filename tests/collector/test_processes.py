@@ -130,6 +130,9 @@ def test_the_busiest_threads_are_told_apart() -> None:
     }
 
 
+FIVE_S = 5_000_000_000
+
+
 def test_sixteen_threads_are_followed_for_as_long_as_they_are_busy(world: Path) -> None:
     tasks = world / "proc" / "90" / "task"
     for tid in range(300, 340):
@@ -143,13 +146,14 @@ def test_sixteen_threads_are_followed_for_as_long_as_they_are_busy(world: Path) 
     assert len(before) == 16
     assert "339" not in before
     rewrite(world, "90/task/339/stat", " 20 6 ", " 900 6 ")
-    assert before == followed(1)
+    assert set() == followed(FIVE_S // 2)
+    assert before == followed(FIVE_S)
     after = followed(LOOK_AGAIN)
     assert "339" in after
     # Those that were followed stay where nobody is busier.
     assert len(after & before) == 15
     end(world, 90)
-    assert after > followed(LOOK_AGAIN + 1)
+    assert after > followed(LOOK_AGAIN + FIVE_S)
 
 
 @pytest.mark.parametrize(
