@@ -3,7 +3,8 @@
 Everything is read from ``/proc`` and ``/sys/fs/cgroup``, needs no privilege, and costs about a millisecond (most of it
 the kernel's own, in ``/proc/stat``). Subjects are ``host``, ``cpu:<n>`` for each core (256 at most, every five
 seconds), ``disk:<name>`` and ``net:<name>`` (16 of each at most; whole disks and real interfaces only, so that nothing
-is counted twice) and ``cgroup:collector``. The server's own limits are read by the source ``processes``, which knows where the server is.
+is counted twice) and ``cgroup:collector``. The server's own limits are read by the source ``processes``, which knows
+where the server is.
 
 Counters are the kernel's. Two need care: ``iowait`` may fall, so a small fall is held back instead of being taken for
 a restart; and inside a container ``/proc`` speaks of the whole host, only the cgroup speaks of the container.

@@ -3,9 +3,10 @@
 The server is found from ``--pid``, or else from the port of the endpoint, or else among the processes that use the
 GPUs, where one of them alone can be meant; all that descends from it is followed. It is looked for again every ten
 seconds and when a process ends, and its threads are read every five. Everything is read from ``/proc`` without
-privilege: about 0.1 ms for a process and for a thread. A server in another container needs a process namespace that is shared (``shareProcessNamespace:
-true``); one of another user is still found if its title tells which it is. The driver knows the GPUs' processes by
-the host's numbers only (``hostPID: true``). The collector itself never belongs to a server.
+privilege: about 0.1 ms for a process and for a thread. A server in another container needs a process namespace that is
+shared (``shareProcessNamespace: true``); one of another user is still found if its title tells which it is. The driver
+knows the GPUs' processes by the host's numbers only (``hostPID: true``). The collector itself never belongs to a
+server.
 
 Subjects are ``server``, ``cgroup:server`` (the limits and throttling of its container), ``process:<pid>/role:<role>``
 for at most 64 processes, and ``process:<pid>/role:<role>/thread:<name>-<tid>`` for the 16 busiest threads of all.
