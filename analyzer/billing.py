@@ -117,15 +117,14 @@ def terms(data: RunData, pricing: Pricing) -> Terms:
         own = own_price(gpu, pricing.usd_per_gpu_hour, includes_power=pricing.usd_per_kwh is None)
         listed = (own, *listed)
     price = listed[0] if listed else None
-    if price is None:
-        reason = f"no price for {gpu[:80]}: give it with --price, or in a file for --prices: {line_to_add(gpu, day)}"
+    unknown = f"no price for {gpu[:80]}: give it with --price, or in a file for --prices: {line_to_add(gpu, day)}"
     return Terms(
         price=price,
         gpus=len(data.run.gpus) if pricing.gpus is None else pricing.gpus,
         share=_WHOLE if pricing.gpu_share is None else gpu_share(pricing.gpu_share, data),
         usd_per_kwh=(pricing.usd_per_kwh or 0.0) * pricing.pue,
         offers=listed,
-        reason=None if price else reason,
+        reason=None if price else unknown,
         warnings=tuple(_warnings(data, price, pricing, day)) if price else (),
     )
 
