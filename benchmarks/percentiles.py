@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the analyzer is not installed where this runs from a checkout
 
 from analyzer.latency import QUANTILES, from_buckets, from_values  # noqa: E402 - needs the path
+from analyzer.schema import Percentile  # noqa: E402
 
 Float64 = npt.NDArray[np.float64]
 
@@ -64,7 +65,7 @@ def main() -> None:
 
     print("median error of the estimate, and the widest; how often the interval of ours holds the truth\n")
     print(f"{'case':44} {'p50':>16} {'p95':>16} {'p99':>16} {'p99.9':>16} {'ours holds':>11}")
-    held = asked = beyond = 0
+    held = asked = beyond = coarse = 0
     for engine, measures in BUCKETS.items():
         for name, measure, samples in cases(options.draws):
             if measure not in measures:
@@ -73,10 +74,12 @@ def main() -> None:
             errors = np.array([[error for _, error, _ in row] for row in rows])
             hits = [inside for row in rows for _, _, inside in row]
             held, asked = held + sum(hits), asked + len(hits)
-            beyond += sum(value is None for row in rows for value, _, _ in row)
+            beyond += sum(each.value_s is None for row in rows for each, _, _ in row)
+            coarse += sum(each.note is not None for row in rows for each, _, _ in row)
             shown = [_errors(errors[:, QUANTILES.index(q)]) for q in (0.5, 0.95, 0.99, 0.999)]
             print(f"{f'{engine} {measure}, {name}':44} {' '.join(shown)} {np.mean(hits):>11.2%}")
     print(f"\nours holds the truth in {held:,} of {asked:,} percentiles ({held / asked:.3%})")
+    print(f"marked because the buckets are wider than ±20 %: {coarse / asked:.0%} of them")
     print(f"beyond the last edge: {beyond:,}; histogram_quantile says the edge, ours says “> edge”")
     for name, share in order_coverage(options.draws):
         print(
@@ -117,7 +120,7 @@ def cases(draws: int) -> Iterator[tuple[str, str, list[Float64]]]:
         yield "the recording, by phase", measure, [np.array([of(row) for row in part]) for part in (rows, *phases)]
 
 
-def compared(values: Float64, edges: tuple[float, ...]) -> list[tuple[float | None, float, bool]]:
+def compared(values: Float64, edges: tuple[float, ...]) -> list[tuple[Percentile, float, bool]]:
     """For each quantile: what ours says, how far Prometheus is off, and whether our interval holds the truth."""
     counts = np.histogram(values, [-np.inf, *np.nextafter(edges, np.inf), np.inf])[0].astype(np.float64)
     stats = from_buckets("any", np.array(edges), counts, float(values.sum()))
@@ -125,7 +128,7 @@ def compared(values: Float64, edges: tuple[float, ...]) -> list[tuple[float | No
     found = []
     for each, truth in zip(stats.percentiles, truths, strict=True):
         inside = (each.low_s or 0.0) <= truth <= (np.inf if each.high_s is None else each.high_s)
-        found.append((each.value_s, histogram_quantile(each.q, edges, counts) / truth - 1, bool(inside)))
+        found.append((each, histogram_quantile(each.q, edges, counts) / truth - 1, bool(inside)))
     return found
 
 
