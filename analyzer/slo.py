@@ -115,7 +115,7 @@ def service(data: RunData, slo: Slo, start: Int64, end: Int64) -> Service:
     whole = every[0].requests
     return Service(
         slo=slo,
-        budget_requests=None if whole is None else (1 - slo.target_ratio) * whole,
+        budget_requests=None if whole is None else whole - slo.target_ratio * whole,
         overall=every[0],
         phases=every[1 : 1 + phases],
         windows=every[1 + phases :],
@@ -149,7 +149,7 @@ def _window(
         return SloWindow(name=name, start_s=start_s, end_s=end_s, origin=None, reason=found, **unknown)
     answered, failed, good_low, good_high = found
     count, seconds = answered + failed, max(window_ns[1] - window_ns[0], 1) / 1e9
-    allowed = 1 - slo.target_ratio
+    allowed = count - slo.target_ratio * count
     return SloWindow(
         name=name,
         start_s=start_s,
@@ -163,8 +163,8 @@ def _window(
         good_high_ratio=good_high / count,
         goodput_low_requests_per_s=good_low / seconds,
         goodput_high_requests_per_s=good_high / seconds,
-        burn_rate_low=(1 - good_high / count) / allowed,
-        burn_rate_high=(1 - good_low / count) / allowed,
+        burn_rate_low=(count - good_high) / allowed,
+        burn_rate_high=(count - good_low) / allowed,
     )
 
 

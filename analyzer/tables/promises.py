@@ -37,7 +37,7 @@ def within(window: SloWindow) -> str:
 def goodput(window: SloWindow) -> str:
     """Good requests a second."""
     low, high = window.goodput_low_requests_per_s, window.goodput_high_requests_per_s
-    return MISSING if low is None else f"{_between(number(low), number(high))}/s"
+    return MISSING if low is None else _between(number(low), number(high))
 
 
 def burn(window: SloWindow) -> str:
@@ -61,7 +61,7 @@ def promises(windows: Iterable[SloWindow]) -> Grid:
                 count(window.requests),
                 count(window.failed),
                 within(window),
-                goodput(window).removesuffix("/s"),
+                goodput(window),
                 burn(window),
                 {"histogram": "buckets", None: MISSING}.get(window.origin, window.origin or MISSING),
                 plain(window.reason or ""),

@@ -1,7 +1,7 @@
 """Every panel, for every kind of analysis it may meet: what is missing is said, nothing is drawn as zero."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,7 @@ from analyzer import panels, theme
 from analyzer.bottlenecks import BOTTLENECKS
 from analyzer.drawing.decimate import LIMIT, break_gaps, extremes
 from analyzer.panels import View
-from analyzer.schema import Analysis, Percentile, Service, Slo, SloWindow
+from analyzer.schema import Analysis, Percentile
 from collector.plugins import discover
 from collector.schema import Event
 from tests import builders
@@ -343,13 +343,10 @@ def test_a_run_without_an_invoice_says_why() -> None:
 
 
 def test_a_target_is_a_dashed_line_in_the_row_of_its_measure() -> None:
-    targets = Slo(name="chat", target_ratio=0.99, limits_s={"tpot_s": 0.1}, source="yours", read_on="")
-    analysis = builders.run_analysis()
-    unknown = dict.fromkeys(field.name for field in fields(SloWindow))
-    whole = SloWindow(**unknown | {"start_s": 0.0, "end_s": 1.0, "reason": "no request in this time"})
-    service = Service(slo=targets, budget_requests=None, overall=whole, phases=(), windows=())
+    service = builders.service()
+    targets = replace(service, slo=replace(service.slo, limits_s={"tpot_s": 0.1}))
 
-    figure = PANELS["latency"].figure(view(replace(analysis, slo=service)))
+    figure = PANELS["latency"].figure(view(builders.run_analysis(slo=targets)))
 
     (line,) = (shape for shape in figure.layout.shapes if shape.line.dash == "dash")
     assert (0.1, 0.1, "y2") == (line.y0, line.y1, line.yref)

@@ -23,6 +23,7 @@ SCREENS: dict[str, tuple[Sequence[Analysis], bool]] = {
     "trace_full": ([builders.trace_analysis()], True),
     "run": ([builders.run_analysis()], False),
     "run_full": ([builders.run_analysis()], True),
+    "targets_full": ([builders.run_analysis(slo=builders.service())], True),
     "abstained": ([builders.trace_analysis(verdict=builders.abstention(), kernels=(), steps=None, budget=None)], False),
     "several": ([builders.run_analysis(), builders.trace_analysis()], False),
 }
@@ -56,7 +57,8 @@ def crowded(kind: str) -> Analysis:
         kernels = tuple(builders.kernel(f"{index} {LONG}") for index in range(50))
         return builders.trace_analysis(verdict=verdict, quality=quality, kernels=kernels)
     phases = tuple(builders.verdict_window(f"{index} {LONG}", index) for index in range(30))
-    return builders.run_analysis(verdict=replace(verdict, phases=phases), quality=quality)
+    verdict = replace(verdict, phases=phases)
+    return builders.run_analysis(verdict=verdict, quality=quality, slo=builders.service())
 
 
 @pytest.mark.parametrize("name", sorted(SCREENS))
