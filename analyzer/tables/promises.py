@@ -24,7 +24,7 @@ def sentences(service: Service | None) -> list[str]:
         kept = f"cannot tell: {plain(whole.reason or 'nothing is known')}"
     else:
         kept = (
-            f"{within(whole)} of {count(whole.requests)} within · goodput {goodput(whole)} · budget spent {burn(whole)}"
+            f"{within(whole)} of {count(whole.requests)} within · {goodput(whole)} good/s · budget spent {burn(whole)}"
         )
     return [f"{plain(slo.name, 60)}: {kept}", f"{promise(slo)} ({origin})"]
 
