@@ -18,7 +18,7 @@ from analyzer.columns import RunData, Trace
 from analyzer.importers import Progress
 from analyzer.model import Model
 from analyzer.schema import Analysis, Quality, Slo, Source
-from analyzer.sources import find_sources
+from analyzer.sources import find_sources, joined
 from analyzer.verdict import abstention
 from collector.errors import UserError
 
@@ -58,14 +58,17 @@ def analyse(  # noqa: PLR0913 - what may be told of any source
     pricing: Pricing | None = None,
     window_s: float,
     slo: Slo | None = None,
+    requests: Path | None = None,
     model: Model | None = None,
     cache: bool = False,
     keep: bool = False,
 ) -> Outcome:
-    """One source; ``keep`` asks for what was loaded too."""
+    """One source; ``requests`` are those of a result file, ``keep`` asks for what was loaded too."""
     timings = pipeline.Timings()
     with timings.step("load"):
         data = pipeline.load(source, progress, cache=cache)
+        if requests is not None:
+            data = joined(data, requests)
     analysis = pipeline.conclude(
         data,
         price_usd_per_gpu_hour=price_usd_per_gpu_hour,

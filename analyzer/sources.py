@@ -1,6 +1,7 @@
 """Find what can be analysed at a path, and load it with the importer that claims it."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +9,7 @@ from types import ModuleType
 from analyzer import importers, trace_cache
 from analyzer.columns import RunData, Trace
 from analyzer.importers import Progress, _inflate
+from analyzer.windows import extent
 from collector.errors import UserError
 from collector.plugins import discover
 
@@ -48,6 +50,38 @@ def load(path: Path, progress: Progress | None = None, *, cache: bool = False) -
     read = partial(plugins[importer].load, path, progress)
     loaded: Trace | RunData = trace_cache.load(path, read) if cache else read()
     return loaded
+
+
+def joined(data: Trace | RunData, requests: Path) -> RunData:
+    """A run with the requests of a result file in place of those it has, where they were sent while it was recorded.
+
+    Raises:
+        UserError: There is no run, no result file, or the two are not of one time.
+    """
+    asked = load(requests)
+    if not isinstance(data, RunData):
+        raise UserError(f"{data.name} is a trace: the requests of a result file belong to a run folder")
+    if not isinstance(asked, RunData) or asked.samples:
+        raise UserError(f"{requests} is no result file: give one of AIPerf or GuideLLM, or spans as OTLP/JSON")
+    first, last = extent(data)
+    inside = asked.requests["t_ns"].between(first, last - 1)
+    if not inside.any():
+        raise UserError(
+            f"{requests} and {data.name} are not of one time: other runs, or a file whose times have no date"
+        )
+    outside = len(inside) - int(inside.sum())
+    left_out = (
+        [f"{outside:,} of {len(inside):,} requests were sent outside the run and are left out."] if outside else []
+    )
+    return replace(
+        data,
+        requests=asked.requests[inside],
+        gaps=None if asked.gaps is None else asked.gaps[asked.gaps["t_ns"].between(first, last - 1)],
+        events=data.events if data.phases else tuple(sorted((*data.events, *asked.phases), key=lambda each: each.t_ns)),
+        inference=asked.inference,
+        losses=(*data.losses, *asked.losses),
+        notes=(*data.notes, f"The requests are those of {asked.name}.", *asked.notes[1:], *left_out),
+    )
 
 
 def _claimed(path: Path, plugins: Mapping[str, ModuleType]) -> str | None:

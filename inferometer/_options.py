@@ -7,7 +7,9 @@ import typer
 
 Paths: TypeAlias = Annotated[
     list[Path],
-    typer.Argument(metavar="PATH", help="Run folders, trace files, results of benchmarks, or folders of them.", show_default=False),
+    typer.Argument(
+        metavar="PATH", help="Run folders, trace files, results of benchmarks, or folders of them.", show_default=False
+    ),
 ]
 Host: TypeAlias = Annotated[str, typer.Option(help="Address to listen on.")]
 Port: TypeAlias = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]

@@ -63,6 +63,9 @@ def run(  # noqa: PLR0913 - each argument is an option
     slo: Annotated[
         str | None, typer.Option(metavar="FILE|NAME", help="Targets of a run: a TOML file, or published ones by name.")
     ] = None,
+    requests: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Requests of a run as a benchmark or spans tell them.")
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="config.json of a trace's model: what its steps must read at the least."),
@@ -110,7 +113,7 @@ def run(  # noqa: PLR0913 - each argument is an option
     )
     targets = None if slo is None else import_extra("analyzer.slo", "analyzer").load_slo(slo)
     options = {
-        "slo": targets,
+        "slo": targets, "requests": requests,
         "price_usd_per_gpu_hour": price, "pricing": pricing, "window_s": window, "model": known, "cache": cache,
     }  # fmt: skip
     keep = getattr(report, "WITH_DATA", False)
@@ -135,6 +138,8 @@ def _outcomes(paths: list[Path], options: dict[str, Any], jobs: int | None) -> "
     analyse = partial(many.analyse, **options)
     if len(sources) > 1 and "keep" in options:
         raise UserError(f"this format shows one source at a time, and here are {len(sources)}: name one of them")
+    if len(sources) > 1 and options["requests"] is not None:
+        raise UserError(f"the requests of one file belong to one run, and here are {len(sources)} sources: name one")
     if len(sources) == 1:
         with progress(f"reading {plain(sources[0].name, 50)}", console) as report:
             return [analyse(sources[0], report)]

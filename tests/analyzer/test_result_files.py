@@ -7,6 +7,7 @@ The three recordings are of one vLLM 0.32 on a CPU with a tiny random model: vll
 import gzip
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from analyzer import importers
 from analyzer.columns import RunData
 from analyzer.importers import _request_frames, aiperf, guidellm, otlp, vllm_bench
-from analyzer.pipeline import analyze, conclude
+from analyzer.pipeline import analyze, conclude, load
 from analyzer.schema import Latency
+from analyzer.sources import joined
 from collector.errors import UserError
 from collector.plugins import discover
 
@@ -357,3 +359,66 @@ def test_a_phase_lasts_from_its_first_request_to_its_last() -> None:
     )
 
     assert [("a", 0, 3), ("b", 1, 2)] == [(phase.name, phase.t_ns, phase.end_ns) for phase in phases]
+
+
+# --------------------------------------------------------------------------------------------- joined to a run folder
+
+RECORDING = Path(__file__).parents[2] / "sample_traces" / "vllm_h200"
+
+
+def as_aiperf_writes(rows: list[Json]) -> str:
+    """What a client wrote down, in the words of AIPerf."""
+    return "\n".join(
+        json.dumps(
+            {
+                "metadata": {"request_start_ns": round(row["t0"] * 1e9), "benchmark_phase": "profiling"},
+                "metrics": {
+                    "time_to_first_token": {"value": 1e3 * row["ttft"], "unit": "ms"},
+                    "request_latency": {"value": row["e2e"], "unit": "sec"},
+                    "output_sequence_length": {"value": row["nout"], "unit": "tokens"},
+                },
+            }
+        )
+        for row in rows
+    )
+
+
+def client() -> list[Json]:
+    return [json.loads(line) for line in text(DATA / "vllm_h200_requests.jsonl.gz").splitlines()]
+
+
+def test_the_requests_of_a_result_file_take_the_place_of_a_run_s_own(tmp_path: Path) -> None:
+    run = load(RECORDING)
+    assert isinstance(run, RunData)
+    early = client()[0] | {"t0": 1e9}
+
+    together = joined(replace(run, requests=run.requests[:0]), write(tmp_path, as_aiperf_writes([early, *client()])))
+
+    assert run.phases == together.phases
+    assert "1 of 1,823 requests were sent outside the run and are left out." == together.notes[-1]
+    alone, found = conclude(run).latency, conclude(together).latency
+    assert alone is not None
+    assert found is not None
+    for measure in ("ttft_s", "tpot_s", "e2e_latency_s"):
+        expected, stats = alone.overall.stat(measure), found.overall.stat(measure)
+        assert expected is not None
+        assert stats is not None
+        assert (1822, "requests") == (stats.n, stats.origin)
+        assert [each.value_s for each in expected.percentiles] == pytest.approx(
+            [each.value_s for each in stats.percentiles], rel=1e-6
+        )
+    assert "one turn of a conversation" in found.inference
+
+
+def test_requests_join_a_run_of_their_own_time_only(tmp_path: Path) -> None:
+    run, trace = load(RECORDING), load(RECORDING / "traces" / "decode_c32.pt.trace.json.gz")
+
+    for data, path, said in (
+        (run, VLLM, "not of one time"),
+        (run, RECORDING, "is no result file"),
+        (trace, AIPERF, "is a trace"),
+        (run, tmp_path / "gone.json", "does not exist"),
+    ):
+        with pytest.raises(UserError, match=said) as caught:
+            joined(data, path)
+        assert "\n" not in str(caught.value)

@@ -48,3 +48,12 @@ def test_targets_that_nobody_knows_are_one_sentence(capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err
     assert "there are no targets “as fast as possible”: name a TOML file, or one of llama-3.1-8b-server" in said
     assert "Traceback" not in said
+
+
+def test_requests_of_one_file_belong_to_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(ROOT / "sample_traces" / "vllm_h200")
+
+    assert 2 == main(["analyze", run, str(RESULT), "--requests", str(RESULT)])
+    assert "belong to one run, and here are 2 sources" in capsys.readouterr().err
+    assert 2 == main(["analyze", run, "--requests", str(tmp_path / "gone")])
+    assert "gone does not exist" in capsys.readouterr().err
