@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from collector.config import load_options
+from inferometer import samples
 from inferometer.cli import main
 
 ROW = '[[price]]\ngpu = "H200"\nusd_per_gpu_hour = {}\nread_on = 2020-01-01\nprovider = "ours"\n'
@@ -95,3 +96,16 @@ def test_a_mistake_in_your_file_is_one_line(
 
     assert main(["analyze", str(tmp_path), "--prices", str(tmp_path / "bad.toml")]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_is_told_of_prices_reaches_the_bill(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+    """Of the sample, 128 s on one H200: as if it were a quarter of each of two, at a price of one's own."""
+    told = ["--prices", str(own), "--gpus", "2", "--gpu-share", "0.25", "--format", "json"]
+    assert main(["analyze", str(samples.reference()), *told]) == 0
+    cost = json.loads(capsys.readouterr().out)["cost"]
+
+    seconds = cost["overall"]["end_s"] - cost["overall"]["start_s"]
+    assert 2.5 * 2 * 0.25 * seconds / 3600 == pytest.approx(cost["overall"]["usd"])
+    assert cost["overall"]["usd"] == pytest.approx(sum(part["usd"] for part in cost["invoice"]["parts"]))
+    assert ["ours", "aws"] == [offer["price"]["provider"] for offer in cost["offers"]][:2]
+    assert "the price was read on 2020-01-01" in cost["warnings"][0]
