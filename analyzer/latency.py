@@ -109,8 +109,8 @@ def _queue_delays(
     """Little's law, L = λW, in each window: the mean wait by the rate out of the queue, and its two bounds.
 
     What leaves the queue is what ends and what runs more at the end than at the start; what joins it is what leaves it
-    and what waits more at the end. With λ either way the law holds for a queue that neither grows nor shrinks; the two
-    bound the wait as long as neither rate changes within the window. Nothing leaves: no delay can be told.
+    and what waits more at the end. Of a steady queue the two are one rate and the wait is exact; of one that grows or
+    shrinks evenly they give the mean wait of who left it and of who joined it. Nothing leaves: no delay can be told.
     """
     seconds = np.maximum(end - start, 1) / 1e9
     ended = [
@@ -179,8 +179,8 @@ def _measured(data: RunData) -> Iterable[tuple[str, Int64, Float64]]:
 def answered_requests(data: RunData) -> "pd.DataFrame":
     """The requests that were answered, by arrival, with their ``tpot_s``: the mean gap after the first token."""
     answered = data.requests[data.requests["error"].isna()].sort_values("t_ns", kind="stable")
-    later = answered["output_tokens"] - 1
-    return answered.assign(tpot_s=(answered["e2e_latency_s"] - answered["ttft_s"]) / later.where(later > 0))
+    later, decoded_s = answered["output_tokens"] - 1, answered["e2e_latency_s"] - answered["ttft_s"]
+    return answered.assign(tpot_s=decoded_s.where(decoded_s >= 0) / later.where(later > 0))
 
 
 def from_values(measure: str, values: Float64) -> LatencyStats:

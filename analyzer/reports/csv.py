@@ -91,6 +91,7 @@ def _rows(analysis: Analysis, *, full: bool) -> Iterator[_Row]:
     if analysis.rank is not None:
         yield from _fields("rank", f"rank {analysis.rank.rank}", analysis.rank)
     if analysis.latency is not None:
+        yield from _fields("latency", _WHOLE, analysis.latency)
         yield from _window(_WHOLE, analysis.latency.overall)
     yield from _promise(analysis.slo)
     if analysis.cost is not None:

@@ -206,4 +206,5 @@ def quality(analysis: Analysis) -> list[str]:
     return [
         f"evidence covers {percent(analysis.quality.coverage)} of the time{left_out}",
         *(plain(note) for note in analysis.quality.notes),
+        *([plain(analysis.latency.inference)] if analysis.latency and analysis.latency.inference else []),
     ]

@@ -198,6 +198,12 @@ def test_what_a_request_lacks_is_left_out_of_that_measure_only() -> None:
         assert expected == pytest.approx((stats.n, stats.mean_s))
 
 
+def test_a_first_token_after_the_last_is_no_time_between_tokens() -> None:
+    overall = told(run(requests=[request(1, ttft_s=0.5, e2e_latency_s=0.4)])).overall
+
+    assert overall.stat("tpot_s") is None
+
+
 def test_a_request_belongs_to_the_window_in_which_it_arrived() -> None:
     arrivals = (0, 4.999, 5, 9.999, 10)
     data = run(serving(10), requests=[request(at_s, e2e_latency_s=60.0) for at_s in arrivals])
