@@ -403,6 +403,7 @@ def run_analysis(**fields: Any) -> Analysis:
             overall=latency_window(end_s=START_S + 40),
             phases=tuple(latency_window(name, index) for index, name in enumerate(_PHASES)),
             windows=_each(latency_window()),
+            inference="One inference is one sequence that vLLM finished.",
         ),
         "cost": Cost(
             price=price(),
