@@ -210,9 +210,7 @@ def _no_device_work(trace: Trace) -> str:
     )
 
 
-def _conclude_run(
-    data: RunData, pricing: Pricing, window_s: float, slo: Slo | None, timings: Timings
-) -> Analysis:
+def _conclude_run(data: RunData, pricing: Pricing, window_s: float, slo: Slo | None, timings: Timings) -> Analysis:
     gpu = data.run.gpus[0].name if data.run.gpus else ""
     first, last = extent(data)
     start, end = cut(data, max(window_s, (last - first) / 1e9 / MAX_WINDOWS))
