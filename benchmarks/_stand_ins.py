@@ -9,6 +9,7 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,12 +87,14 @@ _CLI = "import sys; from inferometer.cli import main; sys.exit(main())"
 @contextmanager
 def server() -> Iterator[str]:
     """Something that looks like vLLM to the collector; its URL."""
-    with subprocess.Popen([sys.executable, "-c", _SERVER, _PAGE], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", _SERVER, _PAGE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             port = process.stdout.readline().strip() if process.stdout else ""
             yield f"http://127.0.0.1:{port}"
         finally:
-            process.terminate()
+            # Its children, too: they would outlive it.
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 @dataclass(frozen=True)

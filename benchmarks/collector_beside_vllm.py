@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--gpu-interval", default="100ms", help="'1s' for the default rate")
     options = parser.parse_args()
 
+    options.out.mkdir(parents=True, exist_ok=True)
     load(options)  # warms the server up
     turns: list[dict[str, float | bool]] = []
     costs: list[dict[str, float]] = []
@@ -47,9 +48,11 @@ def main() -> None:
                 figures = load(options)
             turns.append({"collector": beside, **figures})
             print(json.dumps(turns[-1]), flush=True)
+            # After each turn: whoever ends this early keeps what was measured.
+            found = {"turns": turns, "costs": costs}
+            (options.out / "collector_beside_vllm.json").write_text(json.dumps(found, indent=1))
     cost = {name: statistics.median(each[name] for each in costs) for name in costs[-1]}
     report(turns, cost)
-    (options.out / "collector_beside_vllm.json").write_text(json.dumps({"turns": turns, "cost": cost}, indent=1))
 
 
 def load_beside(options: argparse.Namespace, run: Path) -> tuple[dict[str, float], dict[str, float]]:
