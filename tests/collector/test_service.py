@@ -1,6 +1,7 @@
 """The collector as a process: started by its command, scraped over HTTP, ended by signals."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -279,3 +280,12 @@ def _query(port: int, expression: str) -> list[str] | None:
     except (httpx.TransportError, ValueError):
         return None
     return [result["value"][1] for result in answer["data"]["result"]] or None
+
+
+def test_none_of_its_threads_interrupts_another_process_when_it_wakes_up() -> None:
+    with collecting() as (process, url):
+        until(lambda: scrape(url))
+        threads = [int(folder.name) for folder in Path(f"/proc/{process.pid}/task").iterdir()]
+
+        assert len(threads) > 2
+        assert {os.SCHED_BATCH} == {os.sched_getscheduler(thread) for thread in threads}
