@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from analyzer import compare as comparing
-from analyzer import verdict
+from analyzer import run_comparison, verdict
 from analyzer.billing import Pricing, terms
 from analyzer.columns import RunData, Trace
 from analyzer.cost import cost
@@ -23,7 +23,8 @@ from analyzer.latency import latency
 from analyzer.model import Model
 from analyzer.quality import LEAST_COVERAGE_RATIO, run_quality, trace_quality
 from analyzer.roofline import hardware
-from analyzer.schema import Analysis, Budget, Comparison, Slo, Source, Steps
+from analyzer.run_comparison import RunSide
+from analyzer.schema import Analysis, Budget, Comparison, RunComparison, Slo, Source, Steps
 from analyzer.slo import answers_within, service
 from analyzer.sources import find_sources, load
 from analyzer.stacks import busiest_frames
@@ -98,20 +99,31 @@ def analyze(  # noqa: PLR0913 - what may be told of any source
     )
 
 
-def compare(before: Path | str, after: Path | str, progress: Progress | None = None) -> Comparison:
-    """What explains that one trace took longer than another; only one of them is in memory at a time.
+def compare(
+    before: Path | str, after: Path | str, progress: Progress | None = None, pricing: Pricing | None = None
+) -> Comparison | RunComparison:
+    """What explains that one trace took longer than another, or what changed from one run to another.
+
+    Only one of them is in memory at a time.
 
     Raises:
-        UserError: One of them cannot be used, or is no trace.
+        UserError: One of them cannot be used, or they are a trace and a run.
     """
-    return comparing.compare(_side(Path(before), progress), _side(Path(after), progress))
+    a, b = (_side(Path(path), progress, pricing) for path in (before, after))
+    if isinstance(a, RunSide) and isinstance(b, RunSide):
+        return run_comparison.compare(a, b)
+    if isinstance(a, RunSide) or isinstance(b, RunSide):
+        run, trace = (before, after) if isinstance(a, RunSide) else (after, before)
+        raise UserError(f"{run} is a run and {trace} is a trace: compare two of a kind")
+    return comparing.compare(a, b)
 
 
-def _side(path: Path, progress: Progress | None) -> comparing.Side:
+def _side(path: Path, progress: Progress | None, pricing: Pricing | None) -> comparing.Side | RunSide:
     data = load(path, progress)
-    if not isinstance(data, Trace):
-        raise UserError(f"{path} is a run: this version compares traces, such as those in its folder traces/")
-    return comparing.side(data)
+    if isinstance(data, Trace):
+        return comparing.side(data)
+    found = conclude(data, pricing=pricing, window_s=run_comparison.WINDOW_S)
+    return run_comparison.side(data, found)
 
 
 def conclude(

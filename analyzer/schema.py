@@ -661,3 +661,54 @@ class Comparison:
     #: The same difference by phase; empty where whole windows are compared.
     steps: tuple[StepDifference, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """One side of a comparison of runs."""
+
+    name: str
+    duration_s: float
+    gpus: tuple[str, ...]
+    engine: str | None
+    #: What it is billed by; None where no price is known.
+    usd_per_gpu_hour: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDifference:
+    """How one figure of a run changed; after less before."""
+
+    #: None is the whole run; the second phase of a name is ``name (2)``.
+    phase: str | None
+    #: ``requests_per_s``, ``output_tokens_per_s``, ``ttft_s``, …, ``usd_per_1000``, ``joules_per_1000``, or
+    #: ``share_ratio``: the share of the time that is of one bottleneck class.
+    measure: str
+    #: Of a percentile, 0–1; a latency without it is a mean.
+    quantile: float | None
+    bottleneck: str | None
+    #: What both runs know it from; None where there is no such thing.
+    origin: Literal["requests", "histogram", "sums", "windows"] | None
+    before: float | None
+    after: float | None
+    difference: float | None
+    #: Between the least and the most that the 95 % intervals of the two allow; None is unbounded.
+    difference_low: float | None
+    difference_high: float | None
+    outcome: Literal["more than noise", "within noise", "cannot tell"]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunComparison:
+    """What changed from one run to another, and whether it is more than noise; the JSON contract of ``compare``."""
+
+    schema_version: int = SCHEMA_VERSION
+    unit: Literal["run"] = "run"
+    before: ComparedRun
+    after: ComparedRun
+    #: There are figures, and those of both are the same.
+    identical: bool
+    #: Of the whole run, then of each phase that both have.
+    rows: tuple[RunDifference, ...]
+    notes: tuple[str, ...]

@@ -6,7 +6,7 @@ from typing import TextIO
 import msgspec
 import numpy as np
 
-from analyzer.schema import Analysis, Comparison
+from analyzer.schema import Analysis, Comparison, RunComparison
 
 SUFFIX = ".json"
 
@@ -16,12 +16,12 @@ def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:  # 
     _put(analyses[0] if len(analyses) == 1 else analyses, out)
 
 
-def write_comparison(found: Comparison, out: TextIO, *, full: bool) -> None:  # noqa: ARG001 - JSON is always full
+def write_comparison(found: Comparison | RunComparison, out: TextIO, *, full: bool) -> None:  # noqa: ARG001 - JSON is always full
     """Write a comparison as one object."""
     _put(found, out)
 
 
-def _put(tree: Analysis | Sequence[Analysis] | Comparison, out: TextIO) -> None:
+def _put(tree: Analysis | Sequence[Analysis] | Comparison | RunComparison, out: TextIO) -> None:
     text = msgspec.json.format(msgspec.json.encode(tree, enc_hook=_python), indent=2)
     out.write(text.decode() + "\n")
 

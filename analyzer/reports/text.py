@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analyzer.reports._terminal import bar, chip, console, legend, table
-from analyzer.schema import Analysis, Comparison
-from analyzer.tables import comparison, lines, ranks
+from analyzer.schema import Analysis, Comparison, RunComparison
+from analyzer.tables import comparison, lines, ranks, run_comparison
 from analyzer.tables import every as tables
 from analyzer.tables import runs as run_tables
 from analyzer.tables.grid import Grid
@@ -71,22 +71,45 @@ def write(analyses: Sequence[Analysis], out: TextIO, *, full: bool) -> None:
     out.write("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
 
 
-def write_comparison(found: Comparison, out: TextIO, *, full: bool) -> None:
-    """Write what explains a difference, the largest parts of it, or with ``full`` all."""
+def write_comparison(found: Comparison | RunComparison, out: TextIO, *, full: bool) -> None:
+    """Write what explains a difference, or what changed: the largest parts of it, or with ``full`` all."""
     terminal = console(out)
-    said = _said()
-    for topic, text in (("A", comparison.side(found.before)), ("B", comparison.side(found.after))):
-        said.add_row(topic, _line(text))
-    blocks: list[RenderableType] = [said, Text(), Text(comparison.headline(found), style="bold")]
-    blocks += [Text(note) for note in found.notes]
-    if any(part.difference_s for part in found.parts):
-        parts = comparison.waterfall(found, None if full else _PARTS)
-        blocks += [Text(), table(parts, terminal.width, wrap=full, only=None if full else _PART_COLUMNS)]
-        if len(found.steps) > 1:
-            blocks += [Text(), table(comparison.steps(found), terminal.width)]
+    if isinstance(found, Comparison):
+        blocks = _traces_compared(found, terminal.width, full=full)
+    else:
+        blocks = _runs_compared(found, terminal.width, full=full)
     with terminal.capture() as captured:
         terminal.print(Group(*blocks))
     out.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def _traces_compared(found: Comparison, width: int, *, full: bool) -> list[RenderableType]:
+    sides = comparison.side(found.before), comparison.side(found.after)
+    blocks = _compared(sides, comparison.headline(found), found.notes)
+    if any(part.difference_s for part in found.parts):
+        parts = comparison.waterfall(found, None if full else _PARTS)
+        blocks += [Text(), table(parts, width, wrap=full, only=None if full else _PART_COLUMNS)]
+        if len(found.steps) > 1:
+            blocks += [Text(), table(comparison.steps(found), width)]
+    return blocks
+
+
+def _runs_compared(found: RunComparison, width: int, *, full: bool) -> list[RenderableType]:
+    sides = run_comparison.side(found.before), run_comparison.side(found.after)
+    blocks = _compared(sides, run_comparison.headline(found), found.notes)
+    if found.identical and not full:
+        return blocks
+    for grid in (run_comparison.overall(found, full=full), *run_comparison.phases(found, full=full)):
+        blocks += [Text(), Text(grid.title, style="bold"), table(grid, width, wrap=full)]
+    return blocks
+
+
+def _compared(sides: Sequence[str], headline: str, notes: Sequence[str]) -> list[RenderableType]:
+    """The two sides, what is to be said first, and what to know before trusting it."""
+    said = _said()
+    for topic, text in zip("AB", sides, strict=True):
+        said.add_row(topic, _line(text))
+    return [said, Text(), Text(headline, style="bold"), *(Text(plain(note)) for note in notes)]
 
 
 def _side_by_side(analyses: Sequence[Analysis], width: int) -> Group:

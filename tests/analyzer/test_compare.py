@@ -212,6 +212,7 @@ def test_a_trace_without_device_work_and_a_run_are_refused(tmp_path: Path) -> No
 
 def test_the_samples_differ_as_their_load_does() -> None:
     found = pipeline.compare(SAMPLES / "low_rate.pt.trace.json.gz", SAMPLES / "decode_c32.pt.trace.json.gz")
+    assert isinstance(found, Comparison)
     out = io.StringIO()
     json_report.write_comparison(found, out, full=False)
     tree = json.loads(out.getvalue())

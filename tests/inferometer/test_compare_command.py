@@ -8,6 +8,8 @@ import pytest
 from inferometer.cli import main
 from tests.analyzer.traces import document, kernel
 
+SAMPLE = str(Path(__file__).parents[2] / "sample_traces" / "vllm_h200")
+
 
 @pytest.fixture(name="sides")
 def _sides(tmp_path: Path) -> list[str]:
@@ -49,6 +51,20 @@ def test_a_mistake_is_one_sentence(
 ) -> None:
     assert main(["compare", *sides, *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_two_runs_are_compared_at_one_price(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", SAMPLE, SAMPLE, "--price", "3.6", "-f", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+
+    assert (3.6, 3.6) == tuple(found[side]["usd_per_gpu_hour"] for side in ("before", "after"))
+    assert main(["compare", SAMPLE, SAMPLE]) == 0
+    assert "no difference" in capsys.readouterr().out
+
+
+def test_a_run_against_a_trace_is_one_sentence(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", SAMPLE, sides[0]]) == 2
+    assert "compare two of a kind" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_path_that_is_not_there_is_named(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
