@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from _stand_ins import Collector, Cost, collector, server
@@ -145,15 +146,18 @@ def read(run: Path, source: str, subject: str, interval_s: float) -> Ticks:
     # The first reading is at once; the rhythm begins with the second, so that sources do not read at one instant.
     rhythm_s = times_s[1:]
     late_start = math.ceil((rhythm_s[0] - times_s[0]) / interval_s - 0.1) - 1
-    # Later than an interval is missed; a little early is a clock that is being corrected.
-    early_s = interval_s / 10
-    late_s = [(t_s - rhythm_s[0] + early_s) % interval_s - early_s for t_s in rhythm_s]
-    punctual_s: dict[int, float] = {}
-    for t_s, each_s in zip(rhythm_s, late_s, strict=True):
-        punctual_s[int(t_s // 60)] = min(each_s, punctual_s.get(int(t_s // 60), each_s))
-    late_ms = sorted((each_s - punctual_s[int(t_s // 60)]) * 1e3 for t_s, each_s in zip(rhythm_s, late_s, strict=True))
+    gaps = sum(max(1, round((late - early) / interval_s)) for early, late in pairwise(rhythm_s))
+    # How far each is from the instants of its minute's rhythm, of which a tenth come on time in any case.
+    apart_s = [(t_s - rhythm_s[-1] + interval_s / 2) % interval_s - interval_s / 2 for t_s in rhythm_s]
+    minutes: dict[int, list[float]] = {}
+    for t_s, each_s in zip(rhythm_s, apart_s, strict=True):
+        minutes.setdefault(int(t_s // 60), []).append(each_s)
+    punctual_s = {minute: sorted(found)[len(found) // 10] for minute, found in minutes.items()}
+    late_ms = sorted(
+        abs(each_s - punctual_s[int(t_s // 60)]) * 1e3 for t_s, each_s in zip(rhythm_s, apart_s, strict=True)
+    )
     return Ticks(
-        expected=1 + late_start + round((rhythm_s[-1] - rhythm_s[0]) / interval_s) + 1,
+        expected=1 + late_start + 1 + gaps,
         readings=round(readings),
         failures=round(failures),
         missed=round(missed),
